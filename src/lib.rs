@@ -1,0 +1,6 @@
+//! `moat`: containers on one host that cannot see each other until somebody links them.
+//!
+//! Layers, outermost first; an arrow never points the other way (`netns-tests/layers.rs` checks):
+//! `cli -> ops -> { sandbox, store, kernel -> plan } -> model`.
+
+pub mod sandbox;

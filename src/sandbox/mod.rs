@@ -1,0 +1,1 @@
+//! Launching a process in its namespaces.

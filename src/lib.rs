@@ -3,4 +3,7 @@
 //! Layers, outermost first; an arrow never points the other way (`netns-tests/layers.rs` checks):
 //! `cli -> ops -> { sandbox, store, kernel -> plan } -> model`.
 
+pub mod kernel;
+pub mod model;
+pub mod plan;
 pub mod sandbox;

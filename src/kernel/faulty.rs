@@ -1,0 +1,1 @@
+//! (see kernel::mod)

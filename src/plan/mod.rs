@@ -1,0 +1,12 @@
+//! Pure: the desired state as objects, and the steps between two states.
+
+pub mod names;
+mod object;
+pub mod skeleton;
+mod step;
+
+pub use names::{MARK, Names};
+pub use object::{
+    Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
+};
+pub use step::{Plan, Step};

@@ -1,0 +1,93 @@
+//! The names of our kernel objects: one prefix, defined here.
+//!
+//! Two state roots are two worlds in one kernel, so everything that can meet on the host
+//! carries the world's prefix. Interface names are at most 15 bytes.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// How one world names things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// Prefix of interface names: `mt`, or `m` and four hex digits for another root.
+    pub prefix: String,
+    /// The nftables table: `moat`, or `moat_` and the same digits.
+    pub table: String,
+    /// Routing table of the container routes on the host.
+    pub route_table: u32,
+    /// First of the priorities of our routing policy rules.
+    pub priority: u32,
+    /// The host's end of the uplink: what containers call `host`.
+    pub host4: Ipv4Addr,
+    pub host6: Ipv6Addr,
+    /// The router's end of the uplink.
+    pub router4: Ipv4Addr,
+    pub router6: Ipv6Addr,
+}
+
+/// The bit of the packet mark that means "allowed". The only bit we touch.
+pub const MARK: u32 = 0x0200_0000;
+
+impl Names {
+    /// The names of the world with this number; 0 is the default root.
+    #[must_use]
+    pub fn of_world(number: u16) -> Self {
+        let (prefix, table) = if number == 0 {
+            ("mt".to_owned(), "moat".to_owned())
+        } else {
+            (format!("m{number:04x}"), format!("moat_{number:04x}"))
+        };
+        let [a, b] = number.to_be_bytes();
+        // 169.254.0.0/24 and 169.254.255.0/24 are reserved (RFC 3927): the third octet skips them.
+        let third = 1 + a % 254;
+        let fourth = b & !3;
+        let group = |last| Ipv6Addr::new(0xfd6d, 0x6f61, 0x7400, number, 0, 0, 0, last);
+        Self {
+            prefix,
+            table,
+            route_table: 0x6d74_0000 + u32::from(number),
+            priority: 5200,
+            host4: Ipv4Addr::new(169, 254, third, fourth + 1),
+            host6: group(1),
+            router4: Ipv4Addr::new(169, 254, third, fourth + 2),
+            router6: group(2),
+        }
+    }
+
+    /// The host's end of the uplink.
+    #[must_use]
+    pub fn uplink_host(&self) -> String {
+        format!("{}up", self.prefix)
+    }
+
+    /// The router's end of the uplink.
+    #[must_use]
+    pub fn uplink_router(&self) -> String {
+        format!("{}way", self.prefix)
+    }
+
+    /// Bridge number `n` of this world.
+    #[must_use]
+    pub fn bridge(&self, n: u32) -> String {
+        format!("{}b{n:x}", self.prefix)
+    }
+
+    /// The bridge port of endpoint `n`.
+    #[must_use]
+    pub fn port(&self, n: u32) -> String {
+        format!("{}p{n:x}", self.prefix)
+    }
+
+    /// Whether an interface name is one of ours.
+    #[must_use]
+    pub fn owns(&self, iface: &str) -> bool {
+        iface.strip_prefix(self.prefix.as_str()).is_some_and(|rest| {
+            rest == "up"
+                || rest == "way"
+                || rest
+                    .strip_prefix(['b', 'p'])
+                    .is_some_and(|n| u32::from_str_radix(n, 16).is_ok())
+        })
+    }
+}

@@ -1,10 +1,13 @@
 //! Pure: the desired state as objects, and the steps between two states.
 
+pub mod desired;
+pub mod elements;
 pub mod names;
 mod object;
 pub mod skeleton;
 mod step;
 
+pub use desired::Machine;
 pub use names::{MARK, Names};
 pub use object::{
     Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,

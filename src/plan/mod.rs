@@ -8,7 +8,7 @@ pub mod skeleton;
 mod step;
 
 pub use desired::Machine;
-pub use names::{MARK, Names};
+pub use names::{MARK_IN, MARK_OUT, Names};
 pub use object::{
     Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };

@@ -6,6 +6,7 @@ pub mod names;
 mod object;
 pub mod skeleton;
 mod step;
+mod text;
 
 pub use desired::Machine;
 pub use names::{MARK, Names};
@@ -13,3 +14,4 @@ pub use object::{
     Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };
 pub use step::{Plan, Step};
+pub use text::Renderer;

@@ -2,6 +2,8 @@
 
 pub mod desired;
 pub mod elements;
+#[cfg(test)]
+mod golden;
 pub mod names;
 mod object;
 pub mod skeleton;

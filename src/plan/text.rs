@@ -63,10 +63,14 @@ impl Renderer<'_> {
                 "ip link add {host} mtu {mtu} type veth peer name {router} mtu {mtu} netns {}",
                 quoted(self.router)
             )],
-            Object::Bridge { at, name, mac, mtu } => vec![format!(
-                "{} link add {name} address {mac} mtu {mtu} addrgenmode none type bridge mcast_snooping 0",
-                self.ip(at)
-            )],
+            // The kernel refuses `addrgenmode` in the message that makes a bridge.
+            Object::Bridge { at, name, mac, mtu } => {
+                let (ip, what) = (self.ip(at), "type bridge mcast_snooping 0");
+                vec![
+                    format!("{ip} link add {name} address {mac} mtu {mtu} {what}"),
+                    format!("{ip} link set dev {name} addrgenmode none"),
+                ]
+            }
             Object::Veth {
                 at,
                 port,

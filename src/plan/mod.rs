@@ -2,10 +2,13 @@
 
 pub mod desired;
 pub mod elements;
+#[cfg(test)]
+mod golden;
 pub mod names;
 mod object;
 pub mod skeleton;
 mod step;
+mod text;
 
 pub use desired::Machine;
 pub use names::{MARK_IN, MARK_OUT, Names};
@@ -13,3 +16,4 @@ pub use object::{
     Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };
 pub use step::{Plan, Step};
+pub use text::Renderer;

@@ -338,7 +338,7 @@ fn ignore(result: io::Result<()>, harmless: &[i32]) -> io::Result<()> {
     }
 }
 
-fn failed(step: &Step) -> impl FnOnce(io::Error) -> Error {
+fn failed(step: &Step) -> impl FnOnce(io::Error) -> Error + use<> {
     let what = words::step(step);
     move |source| Error::Step { what, source }
 }

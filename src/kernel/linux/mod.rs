@@ -12,6 +12,8 @@ mod links;
 mod namespace;
 mod nfnl;
 mod nft;
+mod observe;
+mod read;
 mod routing;
 mod rtnl;
 mod ruleset;
@@ -195,20 +197,19 @@ fn closed() -> Error {
     reading("a socket")(io::Error::from(io::ErrorKind::NotConnected))
 }
 
-fn entering(path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn entering(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.display().to_string();
     move |source| Error::Namespace { path, source }
 }
 
-fn reading(what: &str) -> impl FnOnce(io::Error) -> Error {
+fn reading(what: &str) -> impl FnOnce(io::Error) -> Error + use<> {
     let what = what.to_owned();
     move |source| Error::Observe { what, source }
 }
 
 impl Kernel for Linux {
     fn observe(&mut self, scope: &Scope) -> Result<State, Error> {
-        let _ = scope;
-        Ok(State::new())
+        self.observe_all(scope)
     }
 
     fn apply(&mut self, steps: &[Step], done: &mut dyn FnMut(usize)) -> Result<(), Error> {
@@ -216,7 +217,6 @@ impl Kernel for Linux {
     }
 
     fn has(&mut self, object: &Object) -> Result<bool, Error> {
-        let _ = object;
-        Ok(false)
+        self.has_object(object)
     }
 }

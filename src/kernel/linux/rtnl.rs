@@ -86,6 +86,11 @@ impl Rtnl {
         self.exchange(message, NLM_F_ACK | mode.flags()).map(drop)
     }
 
+    /// Asks for one thing and returns what the kernel says.
+    pub fn ask(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.exchange(message, NLM_F_ACK).map(|r| r.messages)
+    }
+
     /// Everything a dump lists. A table or family that does not exist is empty.
     pub fn dump(&mut self, message: &RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         for _ in 0..ATTEMPTS {

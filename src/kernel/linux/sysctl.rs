@@ -3,9 +3,9 @@
 //! Relies on `proc_sys(5)`: the entries under `/proc/sys/net` are those of the namespace of
 //! the thread that opens them.
 
-use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use super::namespace::Namespace;
 
@@ -16,7 +16,7 @@ pub(super) fn write(
 ) -> io::Result<(usize, io::Result<()>)> {
     within(namespace, || {
         for (done, (key, value)) in values.iter().enumerate() {
-            if let Err(e) = path(key).and_then(|p| fs::write(p, value)) {
+            if let Err(e) = path(key).and_then(|p| overwrite(&p, value)) {
                 return (done, Err(e));
             }
         }
@@ -42,6 +42,11 @@ fn within<T: Send>(namespace: Option<&Namespace>, work: impl FnOnce() -> T + Sen
         Some(ns) => ns.within(work),
         None => Ok(work()),
     }
+}
+
+/// Unlike `fs::write`, asks for no new file where a key does not exist.
+fn overwrite(path: &Path, value: &str) -> io::Result<()> {
+    File::options().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 /// `net/ipv4/ip_forward` or `net.ipv4.ip_forward`; an interface name may hold dots only in

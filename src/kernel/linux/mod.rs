@@ -5,6 +5,7 @@
 //! path is noticed at the start of each call.
 
 mod apply;
+mod conntrack;
 mod element;
 mod entries;
 mod fate;
@@ -17,6 +18,7 @@ mod read;
 mod routing;
 mod rtnl;
 mod ruleset;
+mod survey;
 mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -26,15 +28,20 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+pub use self::conntrack::Flows;
 use self::namespace::Namespace;
 use self::nfnl::Nfnl;
 use self::nft::Nft;
 use self::rtnl::Rtnl;
 use super::{Error, Kernel, Scope};
 use crate::plan::{Element, Names, Object, Place, State, Step};
+
+/// How long an interface may take to vanish with its namespace.
+const VANISHING: Duration = Duration::from_secs(1);
 
 /// Linux, as seen from the calling thread's network namespace.
 pub struct Linux {
@@ -43,6 +50,7 @@ pub struct Linux {
     // Before the runtime: a connection must not outlive it.
     places: HashMap<Place, Opened>,
     runtime: Option<Arc<Runtime>>,
+    patience: Duration,
 }
 
 /// What is open in one namespace.
@@ -70,6 +78,7 @@ impl Linux {
             router_path,
             places: HashMap::new(),
             runtime: None,
+            patience: VANISHING,
         })
     }
 
@@ -104,6 +113,25 @@ impl Linux {
         self.nft(at)?
             .generation()
             .map_err(reading("the ruleset's generation"))
+    }
+
+    /// Deletes the conntrack entries of flows, and returns how many there were. Where no
+    /// namespace is, no flow is.
+    ///
+    /// # Errors
+    /// When the entries cannot be listed or one cannot be deleted.
+    pub fn forget_flows(&mut self, at: &Place, flows: Flows) -> Result<usize, Error> {
+        if !self.is_there(at)? {
+            return Ok(0);
+        }
+        conntrack::forget(self.nft(at)?.socket(), flows).map_err(reading("the established flows"))
+    }
+
+    /// How long [`Kernel::apply`] waits for a veth pair to vanish with a container's namespace
+    /// before it deletes the pair; 1 s if not set. With zero it neither waits nor deletes: the
+    /// kernel takes about 20 ms, and an observer finds what was left after all.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     fn path<'a>(&'a self, at: &'a Place) -> Option<&'a Path> {

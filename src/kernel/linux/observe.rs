@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
@@ -20,7 +21,7 @@ use super::read::{self, Iface, Ifaces, Kind};
 use super::rtnl::Rtnl;
 use super::{Linux, entering, namespace, reading, ruleset, sysctl};
 use crate::kernel::{Error, Scope, words};
-use crate::plan::{Object, Place, Ruleset, SetName, State};
+use crate::plan::{Hop, Names, Object, Place, Ruleset, SetName, State};
 
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
@@ -162,7 +163,7 @@ impl Linux {
                 let (sandbox, inside) = match peer {
                     Some((there, p)) => (there.clone(), p),
                     // Nobody knows where it leads: like no pair that anybody wants.
-                    None => (Place::Sandbox(std::path::PathBuf::new()), i),
+                    None => (Place::Sandbox(PathBuf::new()), i),
                 };
                 Some(Object::Veth {
                     at: at.clone(),
@@ -254,7 +255,7 @@ impl Linux {
         }
         let is_ours = |o: &Object| match o {
             Object::Route { table, hop, .. } => {
-                *at == Place::Router || *table == names.route_table || !matches!(hop, crate::plan::Hop::Prohibit)
+                *at == Place::Router || *table == names.route_table || !matches!(hop, Hop::Prohibit)
             }
             _ => true,
         };
@@ -311,8 +312,8 @@ impl Linux {
             }
             Object::Route { hop, .. } => {
                 let own = match hop {
-                    crate::plan::Hop::Dev(d) | crate::plan::Hop::Via(_, d) => self.one(at, d)?,
-                    crate::plan::Hop::Prohibit => Ifaces::new(),
+                    Hop::Dev(d) | Hop::Via(_, d) => self.one(at, d)?,
+                    Hop::Prohibit => Ifaces::new(),
                 };
                 self.rtnl(at)?.routes(at, &own).map(|all| all.contains(object))
             }
@@ -351,7 +352,7 @@ impl Linux {
 }
 
 impl Rtnl {
-    fn ifaces(&mut self) -> io::Result<Ifaces> {
+    pub(super) fn ifaces(&mut self) -> io::Result<Ifaces> {
         let mut message = LinkMessage::default();
         message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
         let all = self.dump(&Message::GetLink(message))?;
@@ -365,7 +366,7 @@ impl Rtnl {
     }
 
     /// The addresses of interfaces; of one only, unless `index` is 0.
-    fn addresses(&mut self, at: &Place, own: &Ifaces, index: u32) -> io::Result<Vec<Object>> {
+    pub(super) fn addresses(&mut self, at: &Place, own: &Ifaces, index: u32) -> io::Result<Vec<Object>> {
         let mut out = Vec::new();
         for family in FAMILIES {
             let mut message = AddressMessage::default();
@@ -425,7 +426,7 @@ impl Rtnl {
         Ok(out)
     }
 
-    fn rules(&mut self, at: &Place, names: &crate::plan::Names) -> io::Result<Vec<Object>> {
+    fn rules(&mut self, at: &Place, names: &Names) -> io::Result<Vec<Object>> {
         let mut out = Vec::new();
         for family in FAMILIES {
             let mut message = RuleMessage::default();

@@ -19,7 +19,7 @@ use super::payload::{Payload, Stdio};
 use super::report::{self, Reporter};
 use super::spec::{ExecRequest, Spec};
 use super::syscall::{self, Cloned};
-use super::{check, process, signals, terminal};
+use super::{check, launch, process, signals, terminal};
 
 /// Runs a command in the container whose pid 1 is `pid` and started at `started`; returns its exit status.
 ///
@@ -49,10 +49,14 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
     drop(helper);
     let received = channel::receive_fd(&ours);
     let _ = syscall::wait_child(&syscall::Child::Pidfd(helper_fd.as_fd()), true);
-    let ready = report::read(report)?;
+    let ready = report::read(report);
     let process = received.ok().and_then(|(_, fd)| fd);
-    let (Some(process), true) = (process, ready) else {
-        return Err(Error::DiedEarly { status: "killed".to_owned() });
+    let (Some(process), Ok(true)) = (&process, &ready) else {
+        if let Some(process) = &process {
+            // Never left to others: a zombie in it keeps the whole pid namespace from ending.
+            launch::kill(process);
+        }
+        return Err(ready.err().unwrap_or_else(|| Error::DiedEarly { status: "killed".to_owned() }));
     };
     let master = if request.tty { channel::receive_fd(&ours).ok().and_then(|(_, fd)| fd) } else { None };
     let terminal = master.as_ref().map(AsFd::as_fd);

@@ -224,8 +224,10 @@ fn finish(
         master = channel::receive_fd(socket).ok().and_then(|(_, fd)| fd);
     }
     if let (Some(life), true) = (&life, spec.detach) {
-        // A container that ended already needs no commit.
+        // Answered by end of file once the tie is cut; our own end before that would end the container. One
+        // that ended already needs no commit.
         let _ = channel::tell(life, COMMIT);
+        let _ = channel::hear(life.as_fd());
         if let Err(error) = step("committed") {
             return Err((error, Some(pidfd)));
         }

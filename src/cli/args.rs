@@ -23,10 +23,25 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// State directory: two roots are two worlds
-    #[arg(long, global = true, value_name = "DIR", env = "MOAT_ROOT", default_value = "/run/moat", hide_default_value = true, hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MOAT_ROOT",
+        default_value = "/run/moat",
+        hide_default_value = true,
+        hide_env = true
+    )]
     pub root: PathBuf,
     /// Directory of layers and images
-    #[arg(long, global = true, value_name = "DIR", env = "MOAT_DATA", default_value = "/var/lib/moat", hide = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MOAT_DATA",
+        default_value = "/var/lib/moat",
+        hide = true
+    )]
     pub data: PathBuf,
     /// Print data as one JSON document
     #[arg(long, global = true)]
@@ -38,7 +53,13 @@ pub struct Global {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
     pub color: Colour,
 }
 
@@ -61,7 +82,9 @@ pub enum Command {
     },
     /// Print all there is to say of a container, as JSON
     #[command(after_help = "Examples:\n  moat inspect web\n  moat inspect web | jq -r .netns")]
-    Inspect { name: String },
+    Inspect {
+        name: String,
+    },
     /// Print what a container wrote
     #[command(after_help = "Examples:\n  moat logs web\n  moat logs -f --tail 20 web")]
     Logs {
@@ -120,7 +143,9 @@ pub enum Command {
     #[command(subcommand)]
     Net(Net),
     /// Let one container reach another
-    #[command(after_help = "Examples:\n  moat link web db:5432/tcp\n  moat link label:app=web host:8125/udp --for 15m")]
+    #[command(
+        after_help = "Examples:\n  moat link web db:5432/tcp\n  moat link label:app=web host:8125/udp --for 15m"
+    )]
     Link {
         from: String,
         #[arg(value_name = "TO[:PORT[-END][/PROTO]]")]
@@ -169,8 +194,12 @@ pub enum Command {
     #[command(after_help = "Examples:\n  moat gc\n  moat gc --json")]
     Gc,
     /// Write the man page or shell completions
-    #[command(after_help = "Examples:\n  moat gen man > moat.1\n  moat gen bash > /etc/bash_completion.d/moat")]
-    Gen { what: Gen },
+    #[command(
+        after_help = "Examples:\n  moat gen man > moat.1\n  moat gen bash > /etc/bash_completion.d/moat"
+    )]
+    Gen {
+        what: Gen,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -183,7 +212,9 @@ pub enum Gen {
 
 /// Start a container
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  moat run --rm -it -- bash\n  moat run -d --name web -p 8080:80 --link db:5432/tcp -- nginx -g 'daemon off;'")]
+#[command(
+    after_help = "Examples:\n  moat run --rm -it -- bash\n  moat run -d --name web -p 8080:80 --link db:5432/tcp -- nginx -g 'daemon off;'"
+)]
 pub struct Run {
     /// Name; one is made up without
     #[arg(long)]
@@ -262,7 +293,12 @@ pub struct Run {
     /// Show a path of the host that is hidden by default
     #[arg(long, value_name = "PATH")]
     pub share: Vec<PathBuf>,
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     pub command: Vec<String>,
 }
 
@@ -286,7 +322,9 @@ pub struct Exec {
 #[derive(Debug, Subcommand)]
 pub enum Net {
     /// Make a network
-    #[command(after_help = "Examples:\n  moat net create back --internal\n  moat net create lab --subnet 10.77.0.0/24 --subnet fd77::/64")]
+    #[command(
+        after_help = "Examples:\n  moat net create back --internal\n  moat net create lab --subnet 10.77.0.0/24 --subnet fd77::/64"
+    )]
     Create {
         name: String,
         /// At most one a family; free ones without
@@ -308,7 +346,9 @@ pub enum Net {
     #[command(after_help = "Examples:\n  moat net ls\n  moat net ls --json")]
     Ls,
     /// Print all there is to say of a network, as JSON
-    #[command(after_help = "Examples:\n  moat net inspect moat\n  moat net inspect moat | jq -r .router_netns")]
+    #[command(
+        after_help = "Examples:\n  moat net inspect moat\n  moat net inspect moat | jq -r .router_netns"
+    )]
     Inspect { name: String },
     /// Remove a network that nothing is attached to
     #[command(after_help = "Examples:\n  moat net rm back\n  moat net rm back --dry-run")]

@@ -12,7 +12,10 @@ use crate::ops::{Error, Result};
 
 pub fn logs(p: &Printer, log: &Log, follow: bool, tail: Option<usize>, timestamps: bool) -> Result<i32> {
     if log.foreground {
-        p.say(format!("`{}` runs in the foreground: its output goes to where it was started", log.name));
+        p.say(format!(
+            "`{}` runs in the foreground: its output goes to where it was started",
+            log.name
+        ));
     }
     let mut recent: VecDeque<String> = VecDeque::new();
     let mut last = None;
@@ -31,7 +34,9 @@ pub fn logs(p: &Printer, log: &Log, follow: bool, tail: Option<usize>, timestamp
             return Ok(0);
         }
     }
-    let Some((path, mut reader)) = last.filter(|_| follow) else { return Ok(0) };
+    let Some((path, mut reader)) = last.filter(|_| follow) else {
+        return Ok(0);
+    };
     loop {
         let alive = still_runs(log);
         while let Some(line) = next_line(&mut reader, path)? {
@@ -52,7 +57,10 @@ pub fn logs(p: &Printer, log: &Log, follow: bool, tail: Option<usize>, timestamp
 }
 
 fn fail(path: &Path, source: std::io::Error) -> Error {
-    Error::State { path: path.display().to_string(), source }
+    Error::State {
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 fn open(path: &Path) -> Result<Option<BufReader<File>>> {
@@ -94,7 +102,11 @@ fn print(record: &str, timestamps: bool) -> bool {
         _ => ("", "stdout", true, record),
     };
     let text = if whole { text } else { text.trim_end_matches('\n') };
-    let line = if timestamps { format!("{time} {text}") } else { text.to_owned() };
+    let line = if timestamps {
+        format!("{time} {text}")
+    } else {
+        text.to_owned()
+    };
     let done = if stream == "stderr" {
         std::io::stderr().lock().write_all(line.as_bytes())
     } else {

@@ -13,7 +13,10 @@ pub fn generate(what: Gen, mut command: clap::Command) -> Result<i32> {
         Gen::Zsh => Some(Shell::Zsh),
         Gen::Fish => Some(Shell::Fish),
     };
-    let fail = |source| Error::State { path: "standard output".to_owned(), source };
+    let fail = |source| Error::State {
+        path: "standard output".to_owned(),
+        source,
+    };
     match shell {
         Some(shell) => clap_complete::generate(shell, &mut command, "moat", &mut out),
         None => man(command, &mut out).map_err(fail)?,

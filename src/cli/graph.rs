@@ -12,7 +12,12 @@ pub fn text(p: &Printer, containers: &[list::View], links: &[link::View]) -> Res
         }));
         return Ok(0);
     }
-    let width = containers.iter().map(|c| c.name.as_str().len()).max().unwrap_or(0).max(5);
+    let width = containers
+        .iter()
+        .map(|c| c.name.as_str().len())
+        .max()
+        .unwrap_or(0)
+        .max(5);
     for c in containers {
         let joins = |end: &str| end == c.name.as_str() || label_fits(end, c);
         let out: Vec<&link::View> = links.iter().filter(|l| joins(&l.from)).collect();
@@ -20,7 +25,11 @@ pub fn text(p: &Printer, containers: &[list::View], links: &[link::View]) -> Res
         p.line(format!("┌─{}─┐", "─".repeat(width)));
         let name = p.paint(Look::Strong, c.name.as_str());
         let pad = " ".repeat(width - c.name.as_str().len());
-        let note = if touched { String::new() } else { p.paint(Look::Dim, "   (linked to nothing)") };
+        let note = if touched {
+            String::new()
+        } else {
+            p.paint(Look::Dim, "   (linked to nothing)")
+        };
         let mut arrows = out.iter().map(|l| arrow(l));
         let first = arrows.next().map_or(note, |a| a);
         p.line(format!("│ {name}{pad} │{first}"));

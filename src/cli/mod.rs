@@ -20,13 +20,22 @@ use print::Printer;
 /// The command line with `-v`, which `run` uses for volumes instead.
 fn command() -> clap::Command {
     let verbose = || {
-        Arg::new("verbose").short('v').long("verbose").action(ArgAction::Count).help("Say more").hide_short_help(true)
+        Arg::new("verbose")
+            .short('v')
+            .long("verbose")
+            .action(ArgAction::Count)
+            .help("Say more")
+            .hide_short_help(true)
     };
     let mut top = Cli::command();
     let names: Vec<String> = top.get_subcommands().map(|s| s.get_name().to_owned()).collect();
     for name in names {
         top = top.mut_subcommand(name, |sub| {
-            let short = if sub.get_name() == "run" { verbose().short(None) } else { verbose() };
+            let short = if sub.get_name() == "run" {
+                verbose().short(None)
+            } else {
+                verbose()
+            };
             sub.arg(short)
         });
     }
@@ -44,7 +53,12 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
         }
     };
     let verbose = matches.get_count("verbose") > 0
-        || matches.subcommand().is_some_and(|(_, m)| m.try_get_one::<u8>("verbose").ok().flatten().is_some_and(|n| *n > 0));
+        || matches.subcommand().is_some_and(|(_, m)| {
+            m.try_get_one::<u8>("verbose")
+                .ok()
+                .flatten()
+                .is_some_and(|n| *n > 0)
+        });
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(e) => {
@@ -53,7 +67,10 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
         }
     };
     let printer = Printer::new(&cli.global, verbose);
-    let place = Where { root: cli.global.root.clone(), data: cli.global.data.clone() };
+    let place = Where {
+        root: cli.global.root.clone(),
+        data: cli.global.data.clone(),
+    };
     let code = match dispatch(&place, cli, &printer) {
         Ok(code) => code,
         Err(e) => {
@@ -73,41 +90,73 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         Command::Run(args) => run(place, *args, dry, p),
         Command::Ps { all } => show::containers(p, &ops::list::ps(place, all)?),
         Command::Inspect { name } => show::details(p, &ops::list::inspect(place, &name)?),
-        Command::Logs { follow, tail, timestamps, name } => {
-            follow::logs(p, &ops::life::log(place, &name)?, follow, tail, timestamps)
-        }
+        Command::Logs {
+            follow,
+            tail,
+            timestamps,
+            name,
+        } => follow::logs(p, &ops::life::log(place, &name)?, follow, tail, timestamps),
         Command::Exec(args) => ops::life::exec(place, &args.name, &read::exec(&args)?),
-        Command::Stop { time, names } => ops::life::stop(place, &names, Duration::from_secs(time)).map(|()| 0),
+        Command::Stop { time, names } => {
+            ops::life::stop(place, &names, Duration::from_secs(time)).map(|()| 0)
+        }
         Command::Kill { signal, names } => ops::life::kill(place, &names, read::signal(&signal)?).map(|()| 0),
         Command::Rm { force, all, names } => {
-            ops::rm(place, &names, all, force)?.iter().for_each(|n| p.say(format!("removed {n}")));
+            ops::rm(place, &names, all, force)?
+                .iter()
+                .for_each(|n| p.say(format!("removed {n}")));
             Ok(0)
         }
         Command::Wait { target, timeout } => wait(place, &target, &timeout, p),
         Command::Net(net) => network(place, net, dry, p),
-        Command::Link { from, to, both, lasting } => {
+        Command::Link {
+            from,
+            to,
+            both,
+            lasting,
+        } => {
             let (to, service) = End::with_service(&to)?;
             let lasting = lasting.as_deref().map(ops::time::duration).transpose()?;
-            let request = ops::link::Request { from: End::from_end(&from)?, to, service, both, lasting };
+            let request = ops::link::Request {
+                from: End::from_end(&from)?,
+                to,
+                service,
+                both,
+                lasting,
+            };
             planned(place, p, ops::link::link(place, &request, dry)?)
         }
         Command::Unlink { from, to } => {
             let (to, service) = End::with_service(&to)?;
             let service = (service != Service::Any).then_some(service);
-            planned(place, p, ops::link::unlink(place, &End::from_end(&from)?, &to, service, dry)?)
+            planned(
+                place,
+                p,
+                ops::link::unlink(place, &End::from_end(&from)?, &to, service, dry)?,
+            )
         }
         Command::Links => show::links(p, &ops::link::links(place)?),
         Command::Why { from, to, probe } => {
             let (to, service) = End::with_service(&to)?;
             let (from, to) = (read::party(&from.parse()?)?, read::party(&to)?);
-            show::answer(p, &from, &to, service, &ops::why::why(place, &from, &to, service, probe)?)
+            show::answer(
+                p,
+                &from,
+                &to,
+                service,
+                &ops::why::why(place, &from, &to, service, probe)?,
+            )
         }
         Command::Graph => graph::text(p, &ops::list::ps(place, false)?, &ops::link::links(place)?),
         Command::Doctor => show::checks(p, &ops::doctor::doctor(place)),
         Command::Fsck { fix } => show::report(p, &ops::fsck::fsck(place, fix)?),
         Command::Gc => {
             let n = ops::fsck::gc(place)?;
-            if p.json { p.json(&serde_json::json!({ "removed": n })) } else { p.say(format!("removed {n}")) }
+            if p.json {
+                p.json(&serde_json::json!({ "removed": n }))
+            } else {
+                p.say(format!("removed {n}"))
+            }
             Ok(0)
         }
         Command::Gen { what } => gen_::generate(what, command()),
@@ -146,7 +195,11 @@ fn wait(place: &Where, target: &str, timeout: &str, p: &Printer) -> Result<i32> 
     let (end, service) = End::with_service(target)?;
     let End::Container(name) = end else {
         let (value, reason) = (target.to_owned(), "only a container can be waited for".to_owned());
-        return Err(ops::Error::Input { value, reason, hint: None });
+        return Err(ops::Error::Input {
+            value,
+            reason,
+            hint: None,
+        });
     };
     if service == Service::Any {
         return ops::life::wait(place, name.as_str());
@@ -161,7 +214,14 @@ fn wait(place: &Where, target: &str, timeout: &str, p: &Printer) -> Result<i32> 
 
 fn network(place: &Where, net: Net, dry: bool, p: &Printer) -> Result<i32> {
     match net {
-        Net::Create { name, subnet, internal, default_policy, mtu, router } => {
+        Net::Create {
+            name,
+            subnet,
+            internal,
+            default_policy,
+            mtu,
+            router,
+        } => {
             let request = ops::net::Request {
                 name: name.parse()?,
                 subnets: subnet.iter().map(|s| Ok(s.parse()?)).collect::<Result<_>>()?,

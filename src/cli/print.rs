@@ -28,7 +28,12 @@ pub enum Look {
 impl Printer {
     #[must_use]
     pub fn new(global: &Global, verbose: bool) -> Self {
-        Self { json: global.json, quiet: global.quiet, verbose, colour: global.color }
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose,
+            colour: global.color,
+        }
     }
 
     /// A line of data.
@@ -53,7 +58,10 @@ impl Printer {
     /// An error in up to three lines: what failed, what was undone, what to do.
     pub fn error(&self, e: &Error) {
         let mut err = std::io::stderr().lock();
-        write(&mut err, &format!("{} {e}", self.paint_for(err_is_terminal(), Look::Bad, "error:")));
+        write(
+            &mut err,
+            &format!("{} {e}", self.paint_for(err_is_terminal(), Look::Bad, "error:")),
+        );
         if let Some(note) = e.note() {
             write(&mut err, &format!("note: {note}"));
         }
@@ -80,7 +88,11 @@ impl Printer {
             Look::Dim => "2",
             Look::Strong => "1",
         };
-        if on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if on {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Rows with a head, in columns as wide as they need.

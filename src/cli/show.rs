@@ -26,8 +26,14 @@ pub fn containers(p: &Printer, all: &[list::View]) -> Result<i32> {
             vec![
                 c.name.to_string(),
                 status,
-                c.net.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
-                c.ips.iter().map(|ip| ip.split('/').next().unwrap_or_default()).collect::<Vec<_>>().join(" "),
+                c.net
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), ToString::to_string),
+                c.ips
+                    .iter()
+                    .map(|ip| ip.split('/').next().unwrap_or_default())
+                    .collect::<Vec<_>>()
+                    .join(" "),
                 ports.join(" "),
             ]
         })
@@ -64,7 +70,14 @@ pub fn links(p: &Printer, all: &[link::View]) -> Result<i32> {
                 _ => "any".to_owned(),
             };
             let expires = l.expires.clone().unwrap_or_else(|| "never".to_owned());
-            vec![l.from.clone(), l.to.clone(), service, expires, l.packets.to_string(), l.bytes.to_string()]
+            vec![
+                l.from.clone(),
+                l.to.clone(),
+                service,
+                expires,
+                l.packets.to_string(),
+                l.bytes.to_string(),
+            ]
         })
         .collect();
     p.table(&["FROM", "TO", "SERVICE", "EXPIRES", "PACKETS", "BYTES"], &rows);
@@ -80,7 +93,12 @@ pub fn networks(p: &Printer, all: &[net::View]) -> Result<i32> {
         .iter()
         .map(|n| {
             let way = if n.internal { "internal" } else { "open" };
-            vec![n.name.to_string(), n.subnets.join(" "), way.to_owned(), n.containers.len().to_string()]
+            vec![
+                n.name.to_string(),
+                n.subnets.join(" "),
+                way.to_owned(),
+                n.containers.len().to_string(),
+            ]
         })
         .collect();
     p.table(&["NAME", "SUBNETS", "WAY OUT", "CONTAINERS"], &rows);
@@ -93,8 +111,16 @@ pub fn answer(p: &Printer, from: &Party, to: &Party, service: Service, a: &why::
         p.json(a);
         return Ok(disagreement(a).unwrap_or(code));
     }
-    let (look, word) = if a.allowed { (Look::Good, "allowed") } else { (Look::Bad, "not allowed") };
-    let what = if service == Service::Any { String::new() } else { format!(" {service}") };
+    let (look, word) = if a.allowed {
+        (Look::Good, "allowed")
+    } else {
+        (Look::Bad, "not allowed")
+    };
+    let what = if service == Service::Any {
+        String::new()
+    } else {
+        format!(" {service}")
+    };
     p.line(format!("{from} -> {to}{what}: {}", p.paint(look, word)));
     for reason in &a.because {
         p.line(format!("  because: {}", reason.text));
@@ -111,7 +137,10 @@ pub fn answer(p: &Printer, from: &Party, to: &Party, service: Service, a: &why::
 
 /// A packet that does not do what was decided is an error of ours, never a yes or no.
 fn disagreement(a: &why::Answer) -> Option<i32> {
-    a.probe.as_ref().filter(|probe| probe.reached != a.allowed).map(|_| 2)
+    a.probe
+        .as_ref()
+        .filter(|probe| probe.reached != a.allowed)
+        .map(|_| 2)
 }
 
 pub fn checks(p: &Printer, all: &[Check]) -> Result<i32> {

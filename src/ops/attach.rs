@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Moat;
 use super::error::Result;
+use crate::kernel::linux::Flows;
 use crate::model::{Endpoint, Name, World};
 use crate::plan::{Object, Place, Plan, State, desired, elements};
 
@@ -15,8 +16,12 @@ impl Moat {
     /// When store or kernel cannot be read.
     pub fn objects_of(&mut self, name: &Name) -> Result<State> {
         let world = self.around(&[name])?;
-        let Some((e, Some(path))) = self.store.endpoint(name)? else { return Ok(State::new()) };
-        let Some(net) = world.networks.get(&e.network) else { return Ok(State::new()) };
+        let Some((e, Some(path))) = self.store.endpoint(name)? else {
+            return Ok(State::new());
+        };
+        let Some(net) = world.networks.get(&e.network) else {
+            return Ok(State::new());
+        };
         let mut s = desired::endpoint(&self.names, net, &e, &Place::Sandbox(path));
         // These are there already, but for the first container.
         s.extend(desired::net(&self.names, net));
@@ -28,8 +33,12 @@ impl Moat {
     /// What of a container's objects is its own: its network and bridge stay when it goes.
     fn own_objects(&mut self, name: &Name) -> Result<State> {
         let all = self.objects_of(name)?;
-        let Some((e, _)) = self.store.endpoint(name)? else { return Ok(all) };
-        let Some(row) = self.store.network(&e.network)? else { return Ok(all) };
+        let Some((e, _)) = self.store.endpoint(name)? else {
+            return Ok(all);
+        };
+        let Some(row) = self.store.network(&e.network)? else {
+            return Ok(all);
+        };
         let shared: State = desired::net(&self.names, &row.network)
             .into_iter()
             .chain(desired::bridge(&self.names, &row.network, e.bridge))
@@ -89,11 +98,18 @@ impl Moat {
     /// # Errors
     /// When something would not go, after all was tried.
     pub fn detach(&mut self, name: &Name) -> Result<()> {
-        let Some((e, path)) = self.store.endpoint(name)? else { return Ok(()) };
+        let Some((e, path)) = self.store.endpoint(name)? else {
+            return Ok(());
+        };
         let live = self.store.meta("live")?.is_some();
         if live && path.is_some() {
             let objects = self.own_objects(name)?;
-            let stays = |o: &&Object| matches!(o, Object::Element(_) | Object::Neighbour { .. } | Object::Route { .. });
+            let stays = |o: &&Object| {
+                matches!(
+                    o,
+                    Object::Element(_) | Object::Neighbour { .. } | Object::Route { .. }
+                )
+            };
             let rest: State = objects.iter().filter(stays).cloned().collect();
             self.apply(&Plan::remove(&rest))?;
             self.forget(&e)?;
@@ -123,11 +139,14 @@ impl Moat {
     /// Drops the tracked flows of an endpoint's addresses, so that the next holder of one
     /// finds none.
     fn forget(&mut self, e: &Endpoint) -> Result<()> {
-        let at = self.store.network(&e.network)?.map_or(Place::Router, |n| desired::place(&n.network));
+        let at = self
+            .store
+            .network(&e.network)?
+            .map_or(Place::Router, |n| desired::place(&n.network));
         for ip in &e.addresses {
-            self.kernel.forget_flows_of(&at, *ip)?;
+            self.kernel.forget_flows(&at, Flows::Of(*ip))?;
             if at == Place::Router && !self.store.published_of(Some(&e.container))?.is_empty() {
-                self.kernel.forget_flows_of(&Place::Host, *ip)?;
+                self.kernel.forget_flows(&Place::Host, Flows::Of(*ip))?;
             }
         }
         Ok(())
@@ -139,11 +158,14 @@ impl Moat {
     /// When the store cannot be read.
     pub fn who_names(&mut self, name: &Name) -> Result<Vec<Name>> {
         let (world, _) = self.store.around(&[name], super::context::now())?;
-        let Some(e) = world.endpoints.get(name) else { return Ok(vec![]) };
+        let Some(e) = world.endpoints.get(name) else {
+            return Ok(vec![]);
+        };
         let to_us = world.links.iter().filter(|l| e.is(&l.to));
-        let from: BTreeSet<Name> =
-            to_us.flat_map(|l| elements::ends(&world, &l.from)).map(|e| e.container.clone()).collect();
+        let from: BTreeSet<Name> = to_us
+            .flat_map(|l| elements::ends(&world, &l.from))
+            .map(|e| e.container.clone())
+            .collect();
         Ok(from.into_iter().filter(|n| n != name).collect())
     }
 }
-

@@ -68,7 +68,19 @@ impl Moat {
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
         let me = (pid, crate::sandbox::start_time(pid).unwrap_or_default());
         let (host_routes, mtu) = (vec![], 1500);
-        Ok(Self { locks: Locks::new(&dir), dir, data, root, names, store, kernel, lock: None, me, host_routes, mtu })
+        Ok(Self {
+            locks: Locks::new(&dir),
+            dir,
+            data,
+            root,
+            names,
+            store,
+            kernel,
+            lock: None,
+            me,
+            host_routes,
+            mtu,
+        })
     }
 
     /// The path of the router namespace.
@@ -94,14 +106,22 @@ impl Moat {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn machine(&mut self) -> Result<Machine> {
-        Ok(Machine { families: self.families(), mtu: self.kernel.default_mtu()?, accepts_ra: accepts_ra() })
+        Ok(Machine {
+            families: self.families(),
+            mtu: self.kernel.default_mtu()?,
+            accepts_ra: accepts_ra(),
+        })
     }
 
     /// The address families of this kernel.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
         let ip6 = Path::new("/proc/sys/net/ipv6").exists();
-        if ip6 { Family::BOTH.to_vec() } else { vec![Family::Ip4] }
+        if ip6 {
+            Family::BOTH.to_vec()
+        } else {
+            vec![Family::Ip4]
+        }
     }
 
     /// Asks the kernel what a new network must know of the host.
@@ -156,7 +176,9 @@ impl Moat {
     /// # Errors
     /// The first step that failed, after all were tried.
     pub fn apply_all(&mut self, plan: &Plan) -> Result<()> {
-        let Err(first) = self.kernel.apply(&plan.0, &mut |_| {}) else { return Ok(()) };
+        let Err(first) = self.kernel.apply(&plan.0, &mut |_| {}) else {
+            return Ok(());
+        };
         for step in &plan.0 {
             let _ = self.kernel.apply(std::slice::from_ref(step), &mut |_| {});
         }
@@ -178,16 +200,25 @@ impl Moat {
 /// Seconds since 1970.
 #[must_use]
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 pub(super) fn state(path: &Path, source: std::io::Error) -> Error {
-    Error::State { path: path.display().to_string(), source }
+    Error::State {
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 pub(super) fn make_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(|e| state(path, e))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .map_err(|e| state(path, e))
 }
 
 /// What tells one network namespace from every other of this boot: the kernel never gives a
@@ -206,7 +237,9 @@ fn world_number(root: &Path) -> u16 {
     }
     use std::os::unix::ffi::OsStrExt;
     // FNV-1a; only spread matters.
-    let hash = root.as_os_str().as_bytes().iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+    let hash = root.as_os_str().as_bytes().iter().fold(0x811c_9dc5_u32, |h, b| {
+        (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
+    });
     // Multiples of 4 below 0xfe00, not 0: each has an uplink subnet of its own.
     let n = (hash ^ (hash >> 16)) % (0xfe00 / 4 - 1) + 1;
     u16::try_from(n * 4).unwrap_or(4)
@@ -219,7 +252,9 @@ fn mark_namespace(dir: &Path) -> Result<()> {
     if mark.exists() {
         return Ok(());
     }
-    let inode = std::fs::metadata("/proc/self/ns/net").map_err(|e| state(&mark, e))?.ino();
+    let inode = std::fs::metadata("/proc/self/ns/net")
+        .map_err(|e| state(&mark, e))?
+        .ino();
     std::fs::write(&mark, inode.to_string()).map_err(|e| state(&mark, e))
 }
 
@@ -229,7 +264,15 @@ fn clear_other_boot(dir: &Path, boot: &str) -> Result<()> {
     match std::fs::read_to_string(&mark) {
         Ok(text) if text == boot => Ok(()),
         Ok(_) => {
-            for entry in ["state.db", "state.db-wal", "state.db-shm", "router", "lock", "gate", "generation"] {
+            for entry in [
+                "state.db",
+                "state.db-wal",
+                "state.db-shm",
+                "router",
+                "lock",
+                "gate",
+                "generation",
+            ] {
                 let _ = std::fs::remove_file(dir.join(entry));
             }
             let _ = std::fs::remove_dir_all(dir.join("containers"));
@@ -241,7 +284,9 @@ fn clear_other_boot(dir: &Path, boot: &str) -> Result<()> {
 
 /// Interfaces whose `accept_ra` is 1: the kernel would stop listening when forwarding begins.
 fn accepts_ra() -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else { return vec![] };
+    let Ok(entries) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else {
+        return vec![];
+    };
     let name = |e: std::fs::DirEntry| e.file_name().into_string().ok();
     let mut all: Vec<String> = entries
         .filter_map(|e| name(e.ok()?))
@@ -254,4 +299,3 @@ fn accepts_ra() -> Vec<String> {
     all.sort();
     all
 }
-

@@ -31,7 +31,11 @@ pub struct Check {
 }
 
 fn check(name: &str, level: Level, detail: impl Into<String>) -> Check {
-    Check { name: name.to_owned(), level, detail: detail.into() }
+    Check {
+        name: name.to_owned(),
+        level,
+        detail: detail.into(),
+    }
 }
 
 /// All checks.
@@ -41,7 +45,11 @@ pub fn doctor(place: &Where) -> Vec<Check> {
     if nix::unistd::geteuid().is_root() {
         all.push(check("rights", Level::Ok, "root"));
     } else {
-        all.push(check("rights", Level::Failed, "not root: use sudo, or `unshare -Urnm moat …`"));
+        all.push(check(
+            "rights",
+            Level::Failed,
+            "not root: use sudo, or `unshare -Urnm moat …`",
+        ));
         return all;
     }
     all.push(state_root(&place.root));
@@ -59,11 +67,16 @@ pub fn doctor(place: &Where) -> Vec<Check> {
 fn state_root(root: &Path) -> Check {
     let probe = root.parent().unwrap_or(root);
     match nix::sys::statfs::statfs(probe) {
-        Ok(fs) if fs.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC => check("state", Level::Ok, "on tmpfs"),
+        Ok(fs) if fs.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC => {
+            check("state", Level::Ok, "on tmpfs")
+        }
         Ok(_) => check(
             "state",
             Level::Ok,
-            format!("{} is no tmpfs: the state is cleared by boot identifier instead of by the reboot", probe.display()),
+            format!(
+                "{} is no tmpfs: the state is cleared by boot identifier instead of by the reboot",
+                probe.display()
+            ),
         ),
         Err(e) => check("state", Level::Warning, format!("{}: {e}", probe.display())),
     }
@@ -75,7 +88,11 @@ fn network() -> Vec<Check> {
     let path = dir.join("router");
     let mut all = Vec::new();
     if let Err(e) = std::fs::create_dir(&dir) {
-        return vec![check("network namespace", Level::Failed, format!("{}: {e}", dir.display()))];
+        return vec![check(
+            "network namespace",
+            Level::Failed,
+            format!("{}: {e}", dir.display()),
+        )];
     }
     match Linux::new(Names::of_world(0xfe00), path.clone()) {
         Err(e) => all.push(check("network namespace", Level::Failed, e.to_string())),
@@ -106,7 +123,10 @@ fn attempt(kernel: &mut Linux, name: &str, objects: &[Object]) -> Check {
 /// What is tried, in the order in which it builds on itself.
 fn samples(router: &Path) -> Vec<(&'static str, Vec<Object>)> {
     let names = Names::of_world(0xfe00);
-    let subnets: Vec<Subnet> = ["10.9.0.0/24", "fd6d:6f61:1::/64"].iter().filter_map(|s| s.parse().ok()).collect();
+    let subnets: Vec<Subnet> = ["10.9.0.0/24", "fd6d:6f61:1::/64"]
+        .iter()
+        .filter_map(|s| s.parse().ok())
+        .collect();
     let Ok(name) = "doctor".parse() else { return vec![] };
     let net = Network {
         name,
@@ -129,10 +149,20 @@ fn samples(router: &Path) -> Vec<(&'static str, Vec<Object>)> {
     let bridge: Vec<Object> = desired::bridge(&names, &net, 1).into_iter().collect();
     let rules = desired::router_policy(&names, crate::model::Family::Ip4);
     let rules6 = desired::router_policy(&names, crate::model::Family::Ip6);
-    let bridge_port = Object::BridgePort { at: at.clone(), port, bridge: names.bridge(1) };
+    let bridge_port = Object::BridgePort {
+        at: at.clone(),
+        port,
+        bridge: names.bridge(1),
+    };
     vec![
         ("network namespace", vec![Object::Namespace]),
-        ("nftables (nft, sets, conntrack)", vec![Object::Ruleset { at: at.clone(), which: Ruleset::Wall }]),
+        (
+            "nftables (nft, sets, conntrack)",
+            vec![Object::Ruleset {
+                at: at.clone(),
+                which: Ruleset::Wall,
+            }],
+        ),
         ("bridge", bridge),
         ("veth", vec![veth]),
         ("isolated, locked bridge ports", vec![bridge_port]),
@@ -158,7 +188,11 @@ fn neighbours() -> Vec<Check> {
         Err(e) => all.push(check("other firewalls", Level::Warning, e.to_string())),
     }
     let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
-    let detail = if forwarding.trim() == "1" { "on" } else { "off now; moat turns it on with its first network, and back off after the last" };
+    let detail = if forwarding.trim() == "1" {
+        "on"
+    } else {
+        "off now; moat turns it on with its first network, and back off after the last"
+    };
     all.push(check("IPv4 forwarding", Level::Ok, detail));
     all
 }

@@ -24,7 +24,11 @@ pub enum Error {
         near: Option<String>,
     },
     #[error("{reason}: `{value}`")]
-    Input { value: String, reason: String, hint: Option<String> },
+    Input {
+        value: String,
+        reason: String,
+        hint: Option<String>,
+    },
     #[error("{what}")]
     Refused { what: String, hint: String },
     #[error("moat needs root, or a user namespace in which the caller is root")]
@@ -56,14 +60,22 @@ pub enum Error {
 impl Error {
     /// Says what was wanted.
     pub fn while_doing(self, wanted: impl Into<String>) -> Self {
-        Self::Cannot { wanted: wanted.into(), source: Box::new(self), note: None }
+        Self::Cannot {
+            wanted: wanted.into(),
+            source: Box::new(self),
+            note: None,
+        }
     }
 
     /// Adds what was undone.
     #[must_use]
     pub fn noting(self, text: &str) -> Self {
         match self {
-            Self::Cannot { wanted, source, .. } => Self::Cannot { wanted, source, note: Some(text.to_owned()) },
+            Self::Cannot { wanted, source, .. } => Self::Cannot {
+                wanted,
+                source,
+                note: Some(text.to_owned()),
+            },
             other => other,
         }
     }
@@ -85,7 +97,9 @@ impl Error {
             Self::Unknown { kind, near, .. } => Some(unknown_hint(kind, near.as_deref())),
             Self::Input { hint, .. } => hint.clone(),
             Self::Refused { hint, .. } => Some(hint.clone()),
-            Self::NotRoot => Some("run it with sudo, or in a namespace of your own: `unshare -Urnm moat …`".into()),
+            Self::NotRoot => {
+                Some("run it with sudo, or in a namespace of your own: `unshare -Urnm moat …`".into())
+            }
             Self::State { .. } => Some("`--root DIR` (or MOAT_ROOT) names another state directory".into()),
             Self::Busy { .. } => Some("`ps` shows it; a stopped process holds its lock until it ends".into()),
             Self::Store(e) => store_hint(e),
@@ -110,7 +124,11 @@ impl Error {
 }
 
 fn unknown_hint(kind: &str, near: Option<&str>) -> String {
-    let list = if kind == "network" { "`moat net ls` lists the networks" } else { "`moat ps -a` lists the containers" };
+    let list = if kind == "network" {
+        "`moat net ls` lists the networks"
+    } else {
+        "`moat ps -a` lists the containers"
+    };
     match near {
         Some(near) => format!("did you mean `{near}`? {list}"),
         None => list.to_owned(),
@@ -123,7 +141,9 @@ fn store_hint(e: &store::Error) -> Option<String> {
         E::NameTaken { name } => format!("`moat rm -f {name}` removes it, or choose another --name"),
         E::NetworkExists { name } => format!("`moat net rm {name}` removes it once nothing is attached"),
         E::AddressTaken { .. } | E::MacTaken { .. } => "leave it out to get a free one".into(),
-        E::Exhausted { .. } => "remove containers, or make a larger network: `moat net create NAME --subnet CIDR`".into(),
+        E::Exhausted { .. } => {
+            "remove containers, or make a larger network: `moat net create NAME --subnet CIDR`".into()
+        }
         E::PortTaken { holder, .. } => format!("choose another host port, or `moat rm -f {holder}`"),
         E::Newer { .. } => "use the newer moat, or `--root DIR` for a world of its own".into(),
         E::Database { .. } | E::Record { .. } | E::Directory { .. } => {
@@ -135,9 +155,13 @@ fn store_hint(e: &store::Error) -> Option<String> {
 
 fn kernel_hint(e: &kernel::Error) -> &'static str {
     match e {
-        kernel::Error::Nft { .. } => "is `nft` installed (package nftables)? `moat doctor` says what is missing",
+        kernel::Error::Nft { .. } => {
+            "is `nft` installed (package nftables)? `moat doctor` says what is missing"
+        }
         kernel::Error::Namespace { .. } => "did the container just end? `moat ps -a` shows it",
-        kernel::Error::Step { .. } | kernel::Error::Observe { .. } => "`moat doctor` says what this kernel lacks",
+        kernel::Error::Step { .. } | kernel::Error::Observe { .. } => {
+            "`moat doctor` says what this kernel lacks"
+        }
     }
 }
 

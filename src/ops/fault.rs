@@ -20,7 +20,9 @@ static STEP: AtomicU32 = AtomicU32::new(0);
 
 fn mode() -> Mode {
     *MODE.get_or_init(|| {
-        let Ok(text) = std::env::var("MOAT_FAULT") else { return Mode::Off };
+        let Ok(text) = std::env::var("MOAT_FAULT") else {
+            return Mode::Off;
+        };
         let number = |s: &str| s.parse().unwrap_or(0);
         match text.split_once(':') {
             Some(("abort", n)) => Mode::Abort(number(n)),

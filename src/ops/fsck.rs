@@ -26,13 +26,18 @@ pub fn fsck(place: &Where, fix: bool) -> Result<Report> {
     let mut report = Report::default();
     for (_, pid, started, what) in moat.store.intents()? {
         if !sandbox::is_alive(pid, started) {
-            report.findings.push(format!("a command died while it was about to {what}"));
+            report
+                .findings
+                .push(format!("a command died while it was about to {what}"));
         }
     }
     for c in moat.store.containers()? {
         let alive = c.pid.is_some_and(|p| sandbox::is_alive(p.0, p.1));
         if c.phase == Phase::Running && !alive {
-            report.findings.push(format!("container `{}` is recorded as running, and its process is gone", c.name));
+            report.findings.push(format!(
+                "container `{}` is recorded as running, and its process is gone",
+                c.name
+            ));
         }
     }
     report.findings.extend(stray_files(&moat)?);
@@ -47,7 +52,11 @@ pub fn fsck(place: &Where, fix: bool) -> Result<Report> {
     }
     let names = moat.names.clone();
     let router = moat.router_path().display().to_string();
-    let renderer = Renderer { names: &names, router: &router, now: super::context::now() };
+    let renderer = Renderer {
+        names: &names,
+        router: &router,
+        now: super::context::now(),
+    };
     for step in &plan.0 {
         let what = renderer.step(&Step::Add(step.object().clone())).join("; ");
         report.findings.push(match step {
@@ -78,9 +87,15 @@ fn strays(moat: &Moat) -> Result<Vec<std::path::PathBuf>> {
     let known: Vec<String> = moat.store.containers()?.into_iter().map(|c| c.id).collect();
     let mut found = Vec::new();
     for parent in [moat.dir.join("containers"), moat.data.join("layers")] {
-        let Ok(entries) = std::fs::read_dir(&parent) else { continue };
+        let Ok(entries) = std::fs::read_dir(&parent) else {
+            continue;
+        };
         for entry in entries.flatten() {
-            if !entry.file_name().to_str().is_some_and(|n| known.iter().any(|k| k == n)) {
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|n| known.iter().any(|k| k == n))
+            {
                 found.push(entry.path());
             }
         }
@@ -89,12 +104,15 @@ fn strays(moat: &Moat) -> Result<Vec<std::path::PathBuf>> {
 }
 
 fn stray_files(moat: &Moat) -> Result<Vec<String>> {
-    Ok(strays(moat)?.iter().map(|p| format!("no container owns {}", p.display())).collect())
+    Ok(strays(moat)?
+        .iter()
+        .map(|p| format!("no container owns {}", p.display()))
+        .collect())
 }
 
 fn remove_stray_files(moat: &Moat) -> Result<()> {
     for path in strays(moat)? {
-        sandbox::remove_tree(&path)?;
+        sandbox::remove_tree(&path).map_err(|e| super::context::state(&path, e))?;
     }
     Ok(())
 }

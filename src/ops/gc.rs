@@ -19,20 +19,24 @@ pub fn old_worlds(place: &Where) -> Result<usize> {
     for entry in std::fs::read_dir(&place.root).into_iter().flatten().flatten() {
         let path = entry.path();
         let read = |file| std::fs::read_to_string(path.join(file)).ok();
-        let Some(inode) = read("netns").and_then(|t| t.trim().parse::<u64>().ok()) else { continue };
+        let Some(inode) = read("netns").and_then(|t| t.trim().parse::<u64>().ok()) else {
+            continue;
+        };
         let other_boot = read("boot").is_some_and(|b| b != boot);
         let gone = living.as_ref().is_some_and(|l| !l.contains(&inode));
         if entry.file_name().to_str() != Some(&netns_cookie()) && (other_boot || gone) {
-            sandbox::remove_tree(&path)?;
+            sandbox::remove_tree(&path).map_err(|e| super::context::state(&path, e))?;
             removed += 1;
         }
     }
     for entry in std::fs::read_dir(&place.data).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some((when, cookie)) = name.to_str().and_then(|n| n.split_once('-')) else { continue };
+        let Some((when, cookie)) = name.to_str().and_then(|n| n.split_once('-')) else {
+            continue;
+        };
         let world = place.root.join(cookie);
         if when.len() == 8 && (when != &boot[..8] || !world.exists()) {
-            sandbox::remove_tree(&entry.path())?;
+            sandbox::remove_tree(&entry.path()).map_err(|e| super::context::state(&entry.path(), e))?;
             removed += 1;
         }
     }
@@ -48,7 +52,11 @@ fn living_namespaces() -> Option<BTreeSet<u64>> {
         return None;
     }
     let mut found = BTreeSet::new();
-    for entry in std::fs::read_dir("/proc").map_err(|e| state("/proc".as_ref(), e)).ok()?.flatten() {
+    for entry in std::fs::read_dir("/proc")
+        .map_err(|e| state("/proc".as_ref(), e))
+        .ok()?
+        .flatten()
+    {
         if let Ok(m) = std::fs::metadata(entry.path().join("ns/net")) {
             found.insert(m.ino());
         }

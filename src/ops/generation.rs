@@ -44,13 +44,21 @@ impl Moat {
     fn recorded(&self, f: impl FnOnce(Option<u32>) -> Option<u32>) -> Result<Option<u32>> {
         let path = self.dir.join("generation");
         let fail = |e| super::context::state(&path, e);
-        let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-        let mut file = Flock::lock(options.map_err(fail)?, FlockArg::LockExclusive).map_err(|(_, e)| fail(e.into()))?;
+        let options = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path);
+        let mut file =
+            Flock::lock(options.map_err(fail)?, FlockArg::LockExclusive).map_err(|(_, e)| fail(e.into()))?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(fail)?;
         let before = text.trim().parse().ok();
         let Some(after) = f(before) else { return Ok(before) };
-        file.rewind().and_then(|()| write!(file, "{after:<12}")).map_err(fail)?;
+        file.rewind()
+            .and_then(|()| write!(file, "{after:<12}"))
+            .map_err(fail)?;
         Ok(Some(after))
     }
 }
@@ -61,4 +69,3 @@ impl Drop for Moat {
         let _ = self.count_own();
     }
 }
-

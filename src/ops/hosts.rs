@@ -26,13 +26,21 @@ impl Moat {
         let (dir, kernel_names) = (self.dir.clone(), self.names.clone());
         self.store.write(|store| {
             for name in names {
-                let Some(c) = store.container(name.as_str())? else { continue };
+                let Some(c) = store.container(name.as_str())? else {
+                    continue;
+                };
                 let path = dir.join("containers").join(&c.id).join("hosts");
                 let (world, _) = store.around(&[name], now())?;
-                let Some(e) = world.endpoints.get(name) else { continue };
+                let Some(e) = world.endpoints.get(name) else {
+                    continue;
+                };
                 let hostname = hostname_of(&c.spec).unwrap_or_else(|| name.to_string());
                 let text = hosts_file(&kernel_names, &world, e, &hostname);
-                match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
+                match OpenOptions::new()
+                    .write(true)
+                    .custom_flags(libc::O_NOFOLLOW)
+                    .open(&path)
+                {
                     Ok(file) => {
                         file.write_all_at(text.as_bytes(), 0)
                             .and_then(|()| file.set_len(text.len() as u64))
@@ -57,7 +65,11 @@ fn hostname_of(spec: &str) -> Option<String> {
 pub fn hosts_file(names: &Names, world: &World, e: &Endpoint, hostname: &str) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for ip in &e.addresses {
-        let also = if hostname == e.container.as_str() { String::new() } else { format!(" {}", e.container) };
+        let also = if hostname == e.container.as_str() {
+            String::new()
+        } else {
+            format!(" {}", e.container)
+        };
         let _ = writeln!(text, "{ip}\t{hostname}{also}");
     }
     let mut peers: BTreeMap<&Name, &Endpoint> = BTreeMap::new();
@@ -96,7 +108,15 @@ pub fn resolv_conf(internal: bool) -> String {
         let server = l.strip_prefix("nameserver").map(str::trim);
         server.is_none_or(|s| s.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback()))
     };
-    let keep = |text: String| text.lines().filter(reachable).fold(String::new(), |t, l| t + l + "\n");
+    let keep = |text: String| {
+        text.lines()
+            .filter(reachable)
+            .fold(String::new(), |t, l| t + l + "\n")
+    };
     let own = keep(read("/etc/resolv.conf"));
-    if own.contains("nameserver") { own } else { keep(read(stub_free)) }
+    if own.contains("nameserver") {
+        own
+    } else {
+        keep(read(stub_free))
+    }
 }

@@ -12,7 +12,9 @@ use crate::store::{Container, Phase};
 
 fn running(moat: &Moat, key: &str) -> Result<(Container, i32, u64)> {
     let c = moat.find(key)?;
-    let alive = c.pid.filter(|(pid, started)| c.phase == Phase::Running && sandbox::is_alive(*pid, *started));
+    let alive = c
+        .pid
+        .filter(|(pid, started)| c.phase == Phase::Running && sandbox::is_alive(*pid, *started));
     match alive {
         Some((pid, started)) => Ok((c, pid, started)),
         None => Err(Error::Refused {
@@ -24,7 +26,10 @@ fn running(moat: &Moat, key: &str) -> Result<(Container, i32, u64)> {
 
 fn spec_of(c: &Container) -> Result<Spec> {
     serde_json::from_str(&c.spec).map_err(|e| {
-        Error::Store(crate::store::Error::Record { path: c.name.to_string(), detail: e.to_string() })
+        Error::Store(crate::store::Error::Record {
+            path: c.name.to_string(),
+            detail: e.to_string(),
+        })
     })
 }
 
@@ -35,7 +40,10 @@ fn spec_of(c: &Container) -> Result<Spec> {
 pub fn stop(place: &Where, keys: &[String], grace: Duration) -> Result<()> {
     each(place, keys, "stop", |moat, key| {
         let c = moat.find(key)?;
-        let Some((pid, started)) = c.pid.filter(|p| c.phase == Phase::Running && sandbox::is_alive(p.0, p.1)) else {
+        let Some((pid, started)) = c
+            .pid
+            .filter(|p| c.phase == Phase::Running && sandbox::is_alive(p.0, p.1))
+        else {
             return Ok(());
         };
         sandbox::signal(pid, started, libc::SIGTERM)?;
@@ -44,7 +52,7 @@ pub fn stop(place: &Where, keys: &[String], grace: Duration) -> Result<()> {
         let ended = sandbox::wait_end(pid, started, grace)?;
         moat.share()?;
         if !ended {
-            sandbox::kill_all(&spec_of(&c)?, c.pid)?;
+            sandbox::kill_all(&spec_of(&c)?, pid, started)?;
             sandbox::wait_end(pid, started, Duration::from_secs(10))?;
         }
         Ok(())
@@ -59,7 +67,7 @@ pub fn kill(place: &Where, keys: &[String], signal: i32) -> Result<()> {
     each(place, keys, "signal", |moat, key| {
         let (c, pid, started) = running(moat, key)?;
         if signal == libc::SIGKILL {
-            sandbox::kill_all(&spec_of(&c)?, c.pid)?;
+            sandbox::kill_all(&spec_of(&c)?, pid, started)?;
             sandbox::wait_end(pid, started, Duration::from_secs(10))?;
             return Ok(());
         }
@@ -96,7 +104,10 @@ pub fn wait(place: &Where, key: &str) -> Result<i32> {
     let recorded = moat.store.container(&c.id)?.and_then(|c| c.exit_code);
     remove::sweep(&mut moat)?;
     code.or(recorded).ok_or_else(|| Error::Refused {
-        what: format!("the exit status of `{}` is not known: it was killed from outside", c.name),
+        what: format!(
+            "the exit status of `{}` is not known: it was killed from outside",
+            c.name
+        ),
         hint: "`moat ps -a` shows its state".into(),
     })
 }
@@ -142,10 +153,13 @@ pub fn exec(place: &Where, key: &str, request: &ExecRequest) -> Result<i32> {
     let (c, pid, started) = {
         // Closed again before the process changes its namespaces.
         let moat = Moat::settled(place)?;
-        running(&moat, key).map_err(|e| e.while_doing(format!("run `{}` in `{key}`", request.command.join(" "))))?
+        running(&moat, key)
+            .map_err(|e| e.while_doing(format!("run `{}` in `{key}`", request.command.join(" "))))?
     };
     let code = sandbox::exec(pid, started, &spec_of(&c)?, request);
-    code.map_err(|e| Error::from(e).while_doing(format!("run `{}` in `{}`", request.command.join(" "), c.name)))
+    code.map_err(|e| {
+        Error::from(e).while_doing(format!("run `{}` in `{}`", request.command.join(" "), c.name))
+    })
 }
 
 /// Where a container's output is, oldest file first, and its process while it runs.
@@ -166,11 +180,17 @@ pub fn log(place: &Where, key: &str) -> Result<Log> {
     let c = moat.find(key)?;
     let foreground = spec_of(&c).is_ok_and(|s| !s.detach);
     let process = c.pid.filter(|p| sandbox::is_alive(p.0, p.1));
-    Ok(Log { name: c.name, files: sandbox::logs(&moat.container_dir(&c.id)), process, foreground })
+    Ok(Log {
+        name: c.name,
+        files: sandbox::logs(&moat.container_dir(&c.id)),
+        process,
+        foreground,
+    })
 }
 
 /// Whether the container of a log still runs.
 #[must_use]
 pub fn still_runs(log: &Log) -> bool {
-    log.process.is_some_and(|(pid, started)| sandbox::is_alive(pid, started))
+    log.process
+        .is_some_and(|(pid, started)| sandbox::is_alive(pid, started))
 }

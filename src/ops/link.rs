@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::context::{Moat, Where, now};
 use super::error::{Error, Result};
 use super::fault;
+use crate::kernel::linux::Flows;
 use crate::model::{End, Family, Link, Name, Network, Service, World};
 use crate::plan::{Element, Object, Plan, State, desired, elements};
 use crate::store::{Phase, Store};
@@ -36,12 +37,21 @@ pub struct View {
 impl Request {
     fn links(&self) -> Result<Vec<Link>> {
         let expires = self.lasting.map(|d| now() + d);
-        let link = |from: &End, to: &End| Link { from: from.clone(), to: to.clone(), service: self.service, expires };
+        let link = |from: &End, to: &End| Link {
+            from: from.clone(),
+            to: to.clone(),
+            service: self.service,
+            expires,
+        };
         let mut all = vec![link(&self.from, &self.to)];
         if self.both {
             if !matches!(self.to, End::Container(_) | End::Label(..)) {
                 let reason = "only containers and labels can be linked with --both".to_owned();
-                return Err(Error::Input { value: self.to.to_string(), reason, hint: None });
+                return Err(Error::Input {
+                    value: self.to.to_string(),
+                    reason,
+                    hint: None,
+                });
             }
             all.push(link(&self.to, &self.from));
         }
@@ -76,7 +86,11 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
             check_end(s, end, None)?;
         }
         links.iter().try_for_each(|l| s.add_link(l))?;
-        Ok::<_, Error>(s.intend(&format!("link {} {}", request.from, request.to), moat.me.0, moat.me.1)?)
+        Ok::<_, Error>(s.intend(
+            &format!("link {} {}", request.from, request.to),
+            moat.me.0,
+            moat.me.1,
+        )?)
     })?;
     fault::step("opening the link")?;
     // A new end for a link that lasts for a time is a change that no comparison shows.
@@ -85,7 +99,9 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     let done = moat.converge(before, |m| affected(m, &links), false);
     if let Err(e) = done {
         let _ = moat.store.write(|s| {
-            links.iter().try_for_each(|l| s.remove_links(&l.from, &l.to, Some(l.service)).map(drop))?;
+            links
+                .iter()
+                .try_for_each(|l| s.remove_links(&l.from, &l.to, Some(l.service)).map(drop))?;
             Ok::<_, Error>(())
         });
         let after = affected(moat, &links)?;
@@ -104,21 +120,35 @@ fn without_timed(s: &State) -> State {
 }
 
 fn links_only(s: &State) -> State {
-    s.iter().filter(|o| matches!(o, Object::Element(_))).cloned().collect()
+    s.iter()
+        .filter(|o| matches!(o, Object::Element(_)))
+        .cloned()
+        .collect()
 }
 
 /// Closes what a link opened, for flows that exist too.
 ///
 /// # Errors
 /// There is no such link, or the kernel refused.
-pub fn unlink(place: &Where, from: &End, to: &End, service: Option<Service>, dry: bool) -> Result<Option<Plan>> {
+pub fn unlink(
+    place: &Where,
+    from: &End,
+    to: &End,
+    service: Option<Service>,
+    dry: bool,
+) -> Result<Option<Plan>> {
     let wanted = format!("unlink `{from}` from `{to}`");
     let mut moat = Moat::settled(place)?;
     close(&mut moat, from, to, service, dry).map_err(|e| e.while_doing(wanted))
 }
 
 fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: bool) -> Result<Option<Plan>> {
-    let links = [Link { from: from.clone(), to: to.clone(), service: service.unwrap_or(Service::Any), expires: None }];
+    let links = [Link {
+        from: from.clone(),
+        to: to.clone(),
+        service: service.unwrap_or(Service::Any),
+        expires: None,
+    }];
     let before = affected(moat, &links)?;
     if dry {
         moat.store.begin()?;
@@ -150,7 +180,9 @@ fn remove_rows(s: &Store, from: &End, to: &End, service: Option<Service>) -> Res
             Some(service) => format!("no link from `{from}` to `{to}` opens exactly {service}"),
             None => format!("there is no link from `{from}` to `{to}`"),
         },
-        hint: there.map_or("`moat links` lists them".into(), |l| format!("there is the {}", l.link.words())),
+        hint: there.map_or("`moat links` lists them".into(), |l| {
+            format!("there is the {}", l.link.words())
+        }),
     })
 }
 
@@ -158,12 +190,24 @@ fn remove_rows(s: &Store, from: &End, to: &End, service: Option<Service>) -> Res
 fn end_flows(moat: &mut Moat, from: &End, to: &End) -> Result<()> {
     let (world, _) = moat.store.world(now())?;
     for a in elements::ends(&world, from) {
-        let Some(at) = world.networks.get(&a.network).map(desired::place) else { continue };
+        let Some(at) = world.networks.get(&a.network).map(desired::place) else {
+            continue;
+        };
         for family in Family::BOTH {
             let Some(client) = a.address(family) else { continue };
-            let servers: Vec<_> = elements::ends(&world, to).filter_map(|b| b.address(family)).collect();
+            let servers: Vec<_> = elements::ends(&world, to)
+                .filter_map(|b| b.address(family))
+                .collect();
             for server in servers {
-                moat.kernel.forget_flows_between(&at, client, server)?;
+                moat.kernel.forget_flows(
+                    &at,
+                    Flows::Between {
+                        client,
+                        server,
+                        proto: None,
+                        port: None,
+                    },
+                )?;
             }
         }
     }
@@ -195,7 +239,10 @@ fn elements_of(moat: &Moat, world: &World, from: &crate::model::Endpoint, to: &E
         End::Container(_) | End::Label(..) => {
             // The peer entries serve both directions, so both are looked at.
             let pairs = elements::ends(world, to);
-            pairs.flat_map(|t| [elements::pair(world, from, t), elements::pair(world, t, from)]).flatten().collect()
+            pairs
+                .flat_map(|t| [elements::pair(world, from, t), elements::pair(world, t, from)])
+                .flatten()
+                .collect()
         }
         End::Host | End::World | End::Cidr(_) => elements::reach_of(&moat.names, world, from),
     }
@@ -216,13 +263,18 @@ fn check(moat: &mut Moat, request: &Request) -> Result<()> {
         End::Container(name) => moat.store.endpoint(name)?,
         _ => None,
     };
-    let network = from.map(|(e, _)| moat.store.network(&e.network)).transpose()?.flatten();
+    let network = from
+        .map(|(e, _)| moat.store.network(&e.network))
+        .transpose()?
+        .flatten();
     check_end(&moat.store, &request.to, network.as_ref().map(|r| &r.network))?;
     if let End::Cidr(range) = request.to {
         let world = moat.world()?;
         if world.is_near(range) && range.prefix() > 0 {
             return Err(Error::Refused {
-                what: format!("{range} shares addresses with containers or the host, which links by name open"),
+                what: format!(
+                    "{range} shares addresses with containers or the host, which links by name open"
+                ),
                 hint: "link to the container's name, a label, or `host`".into(),
             });
         }
@@ -236,11 +288,17 @@ fn check(moat: &mut Moat, request: &Request) -> Result<()> {
 /// It does not.
 pub fn check_end(store: &Store, end: &End, from: Option<&Network>) -> Result<()> {
     let End::Container(name) = end else { return Ok(()) };
-    let found = store.container(name.as_str())?.filter(|c| c.name == *name && c.phase != Phase::Removing);
+    let found = store
+        .container(name.as_str())?
+        .filter(|c| c.name == *name && c.phase != Phase::Removing);
     if found.is_none() {
         let all = store.containers()?;
         let near = super::error::nearest(name.as_str(), all.iter().map(|c| c.name.as_str()));
-        return Err(Error::Unknown { kind: "container", name: name.to_string(), near });
+        return Err(Error::Unknown {
+            kind: "container",
+            name: name.to_string(),
+            near,
+        });
     }
     let to = match store.endpoint(name)? {
         Some((e, _)) => store.network(&e.network)?.map(|r| r.network),
@@ -248,7 +306,10 @@ pub fn check_end(store: &Store, end: &End, from: Option<&Network>) -> Result<()>
     };
     match (from, to) {
         (Some(a), Some(b)) if !elements::joinable(a, &b) => Err(Error::Refused {
-            what: format!("networks `{}` and `{}` are in different routers, which no link joins", a.name, b.name),
+            what: format!(
+                "networks `{}` and `{}` are in different routers, which no link joins",
+                a.name, b.name
+            ),
             hint: "make both with the same --router".into(),
         }),
         _ => Ok(()),
@@ -276,7 +337,11 @@ pub fn links(place: &Where) -> Result<Vec<View>> {
         wanted.push(own);
     }
     let flat: Vec<Element> = wanted.iter().flatten().cloned().collect();
-    let counters = if flat.is_empty() { vec![] } else { moat.kernel.counters(&flat)? };
+    let counters = if flat.is_empty() {
+        vec![]
+    } else {
+        moat.kernel.counters(&flat)?
+    };
     let mut counters = counters.into_iter();
     Ok(rows
         .into_iter()

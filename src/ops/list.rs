@@ -10,7 +10,7 @@ use super::error::Result;
 use super::remove;
 use super::time::rfc3339;
 use crate::model::{Family, Mac, Name, Published};
-use crate::sandbox::{self, Spec};
+use crate::sandbox::Spec;
 use crate::store::{Container, Phase};
 
 /// A container as `moat ps --json` prints it.
@@ -59,7 +59,12 @@ pub struct Details {
 
 impl From<&Published> for Port {
     fn from(p: &Published) -> Self {
-        Self { host: p.host_ip, host_port: p.host_port, port: p.port, proto: p.proto }
+        Self {
+            host: p.host_ip,
+            host_port: p.host_port,
+            port: p.port,
+            proto: p.proto,
+        }
     }
 }
 
@@ -77,7 +82,11 @@ pub fn ps(place: &Where, all: bool) -> Result<Vec<View>> {
 
 fn view(moat: &Moat, c: &Container) -> Result<View> {
     let endpoint = moat.store.endpoint(&c.name)?.map(|(e, _)| e);
-    let network = endpoint.as_ref().map(|e| moat.store.network(&e.network)).transpose()?.flatten();
+    let network = endpoint
+        .as_ref()
+        .map(|e| moat.store.network(&e.network))
+        .transpose()?
+        .flatten();
     let length = |ip: IpAddr| {
         let subnet = network.as_ref().and_then(|n| n.network.subnet(Family::of(ip)));
         subnet.map_or_else(|| ip.to_string(), |s| s.of(ip).to_string())
@@ -86,7 +95,11 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
         name: c.name.clone(),
         id: c.id.clone(),
         net: endpoint.as_ref().map(|e| e.network.clone()),
-        ips: endpoint.iter().flat_map(|e| &e.addresses).map(|ip| length(*ip)).collect(),
+        ips: endpoint
+            .iter()
+            .flat_map(|e| &e.addresses)
+            .map(|ip| length(*ip))
+            .collect(),
         mac: endpoint.as_ref().map(|e| e.mac),
         pid: c.pid.filter(|_| c.phase == Phase::Running).map(|p| p.0),
         status: match c.phase {
@@ -96,7 +109,12 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
         },
         exit_code: c.exit_code,
         labels: c.labels.clone(),
-        ports: moat.store.published_of(Some(&c.name))?.iter().map(Port::from).collect(),
+        ports: moat
+            .store
+            .published_of(Some(&c.name))?
+            .iter()
+            .map(Port::from)
+            .collect(),
         created: rfc3339(c.created),
     })
 }
@@ -109,24 +127,41 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
     let mut moat = Moat::settled(place)?;
     let c = moat.find(key)?;
     if c.phase == Phase::Running && remove::note_exit(&mut moat, &c)? && c.auto_remove {
-        return Err(super::Error::Unknown { kind: "container", name: key.to_owned(), near: None });
+        return Err(super::Error::Unknown {
+            kind: "container",
+            name: key.to_owned(),
+            near: None,
+        });
     }
     let c = moat.find(key)?;
     let spec: Option<Spec> = serde_json::from_str(&c.spec).ok();
     let endpoint = moat.store.endpoint(&c.name)?;
-    let network = endpoint.as_ref().map(|(e, _)| moat.store.network(&e.network)).transpose()?.flatten();
-    let links = moat.store.links_with(&[crate::model::End::Container(c.name.clone())])?;
+    let network = endpoint
+        .as_ref()
+        .map(|(e, _)| moat.store.network(&e.network))
+        .transpose()?
+        .flatten();
+    let links = moat
+        .store
+        .links_with(&[crate::model::End::Container(c.name.clone())])?;
     Ok(Details {
         view: view(&moat, &c)?,
         command: spec.as_ref().map(|s| s.command.clone()).unwrap_or_default(),
         hostname: spec.as_ref().map(|s| s.hostname.clone()).unwrap_or_default(),
         finished: c.finished.map(rfc3339),
         links: links.iter().map(|l| l.link.words()).collect(),
-        gateways: network.iter().flat_map(|n| &n.network.subnets).map(|s| s.gateway().to_string()).collect(),
-        netns: endpoint.as_ref().and_then(|(_, p)| p.as_ref()).map(|p| p.display().to_string()),
+        gateways: network
+            .iter()
+            .flat_map(|n| &n.network.subnets)
+            .map(|s| s.gateway().to_string())
+            .collect(),
+        netns: endpoint
+            .as_ref()
+            .and_then(|(_, p)| p.as_ref())
+            .map(|p| p.display().to_string()),
         port: endpoint.as_ref().map(|(e, _)| moat.names.port(e.id)),
         bridge: endpoint.as_ref().map(|(e, _)| moat.names.bridge(e.bridge)),
-        log: sandbox::log_path(&moat.container_dir(&c.id)).display().to_string(),
+        log: moat.container_dir(&c.id).join("log").display().to_string(),
         spec,
     })
 }

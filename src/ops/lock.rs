@@ -31,27 +31,45 @@ pub struct Locks {
 impl Locks {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { lock: dir.join("lock"), gate: dir.join("gate") }
+        Self {
+            lock: dir.join("lock"),
+            gate: dir.join("gate"),
+        }
     }
 
     /// # Errors
     /// When the files cannot be made, or after a minute.
     pub fn shared(&self) -> Result<Lock> {
         let _gate = take(&self.gate, FlockArg::LockSharedNonblock)?;
-        Ok(Lock { _file: take(&self.lock, FlockArg::LockSharedNonblock)?, exclusive: false })
+        Ok(Lock {
+            _file: take(&self.lock, FlockArg::LockSharedNonblock)?,
+            exclusive: false,
+        })
     }
 
     /// # Errors
     /// When the files cannot be made, or after a minute.
     pub fn exclusive(&self) -> Result<Lock> {
         let _gate = take(&self.gate, FlockArg::LockExclusiveNonblock)?;
-        Ok(Lock { _file: take(&self.lock, FlockArg::LockExclusiveNonblock)?, exclusive: true })
+        Ok(Lock {
+            _file: take(&self.lock, FlockArg::LockExclusiveNonblock)?,
+            exclusive: true,
+        })
     }
 }
 
 fn take(path: &Path, how: FlockArg) -> Result<Flock<File>> {
-    let fail = |source| Error::State { path: path.display().to_string(), source };
-    let open = || std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    let fail = |source| Error::State {
+        path: path.display().to_string(),
+        source,
+    };
+    let open = || {
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+    };
     let mut file = open().map_err(fail)?;
     let start = Instant::now();
     loop {
@@ -59,7 +77,10 @@ fn take(path: &Path, how: FlockArg) -> Result<Flock<File>> {
             Ok(lock) => return Ok(lock),
             Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < PATIENCE => file = back,
             Err((_, Errno::EWOULDBLOCK)) => {
-                return Err(Error::Busy { path: path.display().to_string(), seconds: PATIENCE.as_secs() });
+                return Err(Error::Busy {
+                    path: path.display().to_string(),
+                    seconds: PATIENCE.as_secs(),
+                });
             }
             Err((_, e)) => return Err(fail(e.into())),
         }

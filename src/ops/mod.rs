@@ -22,10 +22,10 @@ mod settle;
 pub mod time;
 pub mod why;
 
+pub use crate::plan::Plan;
 pub use context::{DEFAULT_DATA, DEFAULT_ROOT, Where};
 pub use error::{Error, Result};
 pub use remove::rm;
-pub use crate::plan::Plan;
 
 /// A plan as `ip` and `nft` lines, in the words of one world.
 ///
@@ -34,6 +34,14 @@ pub use crate::plan::Plan;
 pub fn plan_text(place: &Where, plan: &Plan, verbose: bool) -> Result<String> {
     let moat = context::Moat::open(place)?;
     let router = moat.router_path().display().to_string();
-    let renderer = crate::plan::text::Renderer { names: &moat.names, router: &router, now: context::now() };
-    Ok(if verbose { renderer.verbose(plan) } else { renderer.plan(plan) })
+    let renderer = crate::plan::text::Renderer {
+        names: &moat.names,
+        router: &router,
+        now: context::now(),
+    };
+    Ok(if verbose {
+        renderer.verbose(plan)
+    } else {
+        renderer.plan(plan)
+    })
 }

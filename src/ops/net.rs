@@ -109,7 +109,11 @@ fn new_objects(moat: &mut Moat, network: &Network) -> Result<crate::plan::State>
         let machine = moat.machine()?;
         s.extend(desired::way_out(&moat.names, &machine));
         let host = moat.host_addresses()?;
-        s.extend(desired::host_addresses(&moat.names, &crate::plan::Place::Host, &host));
+        s.extend(desired::host_addresses(
+            &moat.names,
+            &crate::plan::Place::Host,
+            &host,
+        ));
     }
     Ok(s)
 }
@@ -125,12 +129,24 @@ fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
     for (i, a) in subnets.iter().enumerate() {
         if subnets[..i].iter().any(|b| b.family() == a.family()) {
             let reason = "a network has at most one subnet of each address family".to_owned();
-            return Err(Error::Input { value: a.to_string(), reason, hint: None });
+            return Err(Error::Input {
+                value: a.to_string(),
+                reason,
+                hint: None,
+            });
         }
         for row in &existing {
-            if let Some(other) = row.network.subnets.iter().find(|b| overlaps(a.network(), b.network())) {
+            if let Some(other) = row
+                .network
+                .subnets
+                .iter()
+                .find(|b| overlaps(a.network(), b.network()))
+            {
                 return Err(Error::Refused {
-                    what: format!("the subnet {a} overlaps {other} of network `{}`", row.network.name),
+                    what: format!(
+                        "the subnet {a} overlaps {other} of network `{}`",
+                        row.network.name
+                    ),
                     hint: "leave --subnet out to get a free one".into(),
                 });
             }
@@ -138,7 +154,8 @@ fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
         if let Some(route) = taken.iter().find(|t| overlaps(a.network(), **t)) {
             return Err(Error::Refused {
                 what: format!("the subnet {a} overlaps {route}, which the host routes elsewhere"),
-                hint: "leave --subnet out to get a free one; `ip route show table all` shows the routes".into(),
+                hint: "leave --subnet out to get a free one; `ip route show table all` shows the routes"
+                    .into(),
             });
         }
     }
@@ -163,7 +180,10 @@ fn free_subnets(families: Vec<Family>, taken: &[ipnetwork::IpNetwork]) -> Result
         .into_iter()
         .map(|f| {
             automatic(f, taken).ok_or_else(|| Error::Refused {
-                what: format!("no IPv{} range is left that the host does not route elsewhere", f.digit()),
+                what: format!(
+                    "no IPv{} range is left that the host does not route elsewhere",
+                    f.digit()
+                ),
                 hint: "choose one: `moat net create NAME --subnet CIDR`".into(),
             })
         })
@@ -181,7 +201,11 @@ pub fn find_or_default(moat: &Moat, store: &Store, name: &Name) -> Result<Networ
     if name.as_str() != DEFAULT {
         let all = store.networks()?;
         let near = nearest(name.as_str(), all.iter().map(|r| r.network.name.as_str()));
-        return Err(Error::Unknown { kind: "network", name: name.to_string(), near });
+        return Err(Error::Unknown {
+            kind: "network",
+            name: name.to_string(),
+            near,
+        });
     }
     let mut taken = moat.host_routes.clone();
     for row in store.networks()? {
@@ -207,11 +231,18 @@ pub fn check_address(network: &Network, ip: IpAddr) -> Result<()> {
     match network.subnet(Family::of(ip)) {
         Some(s) if s.assignable(ip) => Ok(()),
         Some(s) => Err(Error::Refused {
-            what: format!("{ip} is no address for a container in {s} of network `{}`", network.name),
+            what: format!(
+                "{ip} is no address for a container in {s} of network `{}`",
+                network.name
+            ),
             hint: format!("choose one between {} and the end of {s}", s.nth(2)),
         }),
         None => Err(Error::Refused {
-            what: format!("network `{}` has no IPv{} subnet", network.name, Family::of(ip).digit()),
+            what: format!(
+                "network `{}` has no IPv{} subnet",
+                network.name,
+                Family::of(ip).digit()
+            ),
             hint: "`moat net inspect` shows the subnets".into(),
         }),
     }
@@ -224,7 +255,12 @@ pub fn check_address(network: &Network, ip: IpAddr) -> Result<()> {
 pub fn ls(place: &Where) -> Result<Vec<View>> {
     let mut moat = Moat::settled(place)?;
     moat.learn_host()?;
-    let mut names: Vec<Name> = moat.store.networks()?.into_iter().map(|r| r.network.name).collect();
+    let mut names: Vec<Name> = moat
+        .store
+        .networks()?
+        .into_iter()
+        .map(|r| r.network.name)
+        .collect();
     let default: Name = DEFAULT.parse()?;
     if !names.contains(&default) {
         names.insert(0, default);
@@ -253,7 +289,11 @@ fn view(moat: &Moat, name: &Name) -> Result<View> {
     Ok(View {
         subnets: network.subnets.iter().map(ToString::to_string).collect(),
         gateways: network.subnets.iter().map(|s| s.gateway().to_string()).collect(),
-        bridges: bridges?.iter().filter(|(_, o)| *o == name).map(|(n, _)| moat.names.bridge(*n)).collect(),
+        bridges: bridges?
+            .iter()
+            .filter(|(_, o)| *o == name)
+            .map(|(n, _)| moat.names.bridge(*n))
+            .collect(),
         router_netns: own.then(|| moat.router_path().display().to_string()),
         internal: network.internal,
         default_policy: network.default_policy,
@@ -277,17 +317,29 @@ fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
     let all = moat.store.networks()?;
     let Some(row) = all.iter().find(|r| r.network.name == *name) else {
         let near = nearest(name.as_str(), all.iter().map(|r| r.network.name.as_str()));
-        return Err(Error::Unknown { kind: "network", name: name.to_string(), near });
+        return Err(Error::Unknown {
+            kind: "network",
+            name: name.to_string(),
+            near,
+        });
     };
     let attached = moat.store.attached(name)?;
     if let Some(first) = attached.first() {
-        let what = format!("{} containers are attached to it, `{first}` first", attached.len());
-        return Err(Error::Refused { what, hint: format!("`moat rm -f {first}`") });
+        let what = format!(
+            "{} containers are attached to it, `{first}` first",
+            attached.len()
+        );
+        return Err(Error::Refused {
+            what,
+            hint: format!("`moat rm -f {first}`"),
+        });
     }
     if dry {
         return Ok(Some(Plan::remove(&new_objects(moat, &row.network)?)));
     }
-    let intent = moat.store.intend(&format!("remove network {name}"), moat.me.0, moat.me.1)?;
+    let intent = moat
+        .store
+        .intend(&format!("remove network {name}"), moat.me.0, moat.me.1)?;
     remove::take_down(moat, name)?;
     moat.store.write(|s| {
         s.remove_network(name)?;

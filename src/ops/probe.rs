@@ -32,8 +32,19 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// A namespace cannot be entered or a socket not be made.
 pub fn send(shot: &Shot) -> Result<Probe> {
     let (from, to) = (netns(shot.from), netns(shot.to));
-    let seen = wire::shoot(&from, &to, shot.source, shot.target, shot.proto, shot.port, PATIENCE)?;
-    Ok(Probe { reached: seen.arrived, detail: seen.words })
+    let seen = wire::shoot(
+        &from,
+        &to,
+        shot.source,
+        shot.target,
+        shot.proto,
+        shot.port,
+        PATIENCE,
+    )?;
+    Ok(Probe {
+        reached: seen.arrived,
+        detail: seen.words,
+    })
 }
 
 fn netns(pid: i32) -> std::path::PathBuf {

@@ -1,11 +1,10 @@
 //! Published ports as they are asked for, and whether the host's ports are free.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::str::FromStr;
 
-use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+use socket2::{Domain, Socket, Type};
 
 use super::error::{Error, Result};
 use crate::model::{Name, Ports, Proto, Published, ServiceError};
@@ -26,7 +25,10 @@ impl FromStr for PortMap {
         let bad = |reason: &str| Error::Input {
             value: s.to_owned(),
             reason: format!("-p {reason}"),
-            hint: Some("-p [ADDR:]HOSTPORT[-END]:PORT[-END][/tcp|udp|sctp], for example `-p 127.0.0.1:8080:80`".into()),
+            hint: Some(
+                "-p [ADDR:]HOSTPORT[-END]:PORT[-END][/tcp|udp|sctp], for example `-p 127.0.0.1:8080:80`"
+                    .into(),
+            ),
         };
         let (rest, proto) = match s.rsplit_once('/') {
             Some((rest, proto)) => (rest, proto.parse::<Proto>()?),
@@ -40,25 +42,35 @@ impl FromStr for PortMap {
             Some((ip, host)) => (Some(ip.trim_start_matches('[').trim_end_matches(']')), host),
             None => (None, rest),
         };
-        let host_ip = ip.map(str::parse::<IpAddr>).transpose().map_err(|_| bad("has no IP address before the host port"))?;
+        let host_ip = ip
+            .map(str::parse::<IpAddr>)
+            .transpose()
+            .map_err(|_| bad("has no IP address before the host port"))?;
         let (host, inside): (Ports, Ports) = (host.parse()?, inside.parse()?);
         if host.count() != inside.count() {
             return Err(bad("has ranges of different lengths"));
         }
-        Ok(Self { host_ip, host, inside, proto })
+        Ok(Self {
+            host_ip,
+            host,
+            inside,
+            proto,
+        })
     }
 }
 
 impl PortMap {
     /// One entry a port.
     pub fn each<'a>(&'a self, container: &'a Name) -> impl Iterator<Item = Published> + 'a {
-        (self.host.first..=self.host.last).zip(self.inside.first..=self.inside.last).map(|(host_port, port)| Published {
-            container: container.clone(),
-            host_ip: self.host_ip,
-            host_port,
-            port,
-            proto: self.proto,
-        })
+        (self.host.first..=self.host.last)
+            .zip(self.inside.first..=self.inside.last)
+            .map(|(host_port, port)| Published {
+                container: container.clone(),
+                host_ip: self.host_ip,
+                host_port,
+                port,
+                proto: self.proto,
+            })
     }
 }
 
@@ -81,22 +93,29 @@ pub fn check_free(maps: &[PortMap]) -> Result<()> {
 
 fn check_one(map: &PortMap, address: SocketAddr) -> Result<()> {
     let kind = match map.proto {
-        Proto::Tcp => SockType::Stream,
-        Proto::Udp => SockType::Datagram,
+        Proto::Tcp => Type::STREAM,
+        Proto::Udp => Type::DGRAM,
         // Not every kernel has SCTP sockets; then no program can listen on one.
         Proto::Sctp | Proto::Icmp => return Ok(()),
     };
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let Ok(fd) = socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None) else { return Ok(()) };
+    let Ok(socket) = Socket::new(Domain::for_address(address), kind, None) else {
+        return Ok(());
+    };
     // As a server would; sockets in TIME_WAIT do not count.
-    let _ = socket::setsockopt(&fd, sockopt::ReuseAddr, &(map.proto == Proto::Tcp));
-    let _ = socket::setsockopt(&fd, sockopt::Ipv6V6Only, &address.is_ipv6());
-    match socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
-        Err(Errno::EADDRINUSE) => Err(Error::Refused {
-            what: format!("port {}/{} of the host is taken by a program that listens on it", address.port(), map.proto),
+    let _ = socket.set_reuse_address(map.proto == Proto::Tcp);
+    if address.is_ipv6() {
+        let _ = socket.set_only_v6(true);
+    }
+    match socket.bind(&address.into()).map_err(|e| e.kind()) {
+        Err(ErrorKind::AddrInUse) => Err(Error::Refused {
+            what: format!(
+                "port {}/{} of the host is taken by a program that listens on it",
+                address.port(),
+                map.proto
+            ),
             hint: "`ss -lntup` shows the programs; choose another host port".into(),
         }),
-        Err(Errno::EADDRNOTAVAIL) if map.host_ip.is_some() => Err(Error::Refused {
+        Err(ErrorKind::AddrNotAvailable) if map.host_ip.is_some() => Err(Error::Refused {
             what: format!("{} is no address of this host", address.ip()),
             hint: "`ip -br address` shows them".into(),
         }),
@@ -112,8 +131,14 @@ mod tests {
     fn port_maps_are_read_in_every_form() {
         let read = |s: &str| s.parse::<PortMap>();
         let m = read("127.0.0.1:8000-8002:80-82/udp").unwrap();
-        assert_eq!((m.host.count(), m.proto, m.host_ip), (3, Proto::Udp, Some("127.0.0.1".parse().unwrap())));
-        assert_eq!(read("[::1]:8080:80").unwrap().host_ip, Some("::1".parse().unwrap()));
+        assert_eq!(
+            (m.host.count(), m.proto, m.host_ip),
+            (3, Proto::Udp, Some("127.0.0.1".parse().unwrap()))
+        );
+        assert_eq!(
+            read("[::1]:8080:80").unwrap().host_ip,
+            Some("::1".parse().unwrap())
+        );
         assert_eq!(read("8080:80").unwrap().host_ip, None);
         for bad in ["80", "0:80", "80:70000", "80-81:80", "x:80:80", "80:80/icmp", ""] {
             assert!(read(bad).is_err(), "{bad}");

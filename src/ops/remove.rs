@@ -41,15 +41,21 @@ pub fn rm(place: &Where, names: &[String], all: bool, force: bool) -> Result<Vec
 /// # Errors
 /// It runs and `force` is not given, or something would not go.
 pub fn remove(moat: &mut Moat, c: &Container, force: bool) -> Result<()> {
-    let alive = c.pid.is_some_and(|(pid, started)| sandbox::is_alive(pid, started));
+    let alive = c
+        .pid
+        .is_some_and(|(pid, started)| sandbox::is_alive(pid, started));
     if alive && !force && c.phase == Phase::Running {
         let hint = format!("`moat stop {0}` first, or `moat rm -f {0}`", c.name);
-        return Err(Error::Refused { what: "it is running".into(), hint });
+        return Err(Error::Refused {
+            what: "it is running".into(),
+            hint,
+        });
     }
     let claimed = moat.store.write(|s| {
         // Another rm may have been faster: then there is nothing to do.
         let now = s.container(c.name.as_str())?.filter(|n| n.id == c.id);
-        let free = now.is_some_and(|n| n.phase != Phase::Removing || !sandbox::is_alive(n.owner.0, n.owner.1));
+        let free =
+            now.is_some_and(|n| n.phase != Phase::Removing || !sandbox::is_alive(n.owner.0, n.owner.1));
         if free {
             s.set_phase(&c.name, Phase::Removing, moat.me)?;
         }
@@ -63,7 +69,9 @@ pub fn remove(moat: &mut Moat, c: &Container, force: bool) -> Result<()> {
 /// # Errors
 /// What would not go; the record stays, so the next command tries again.
 pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
-    let intent = moat.store.intend(&format!("remove {}", c.name), moat.me.0, moat.me.1)?;
+    let intent = moat
+        .store
+        .intend(&format!("remove {}", c.name), moat.me.0, moat.me.1)?;
     fault::step("killing the processes")?;
     kill_and_wait(c)?;
     moat.detach(&c.name)?;
@@ -78,10 +86,11 @@ pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
 }
 
 fn kill_and_wait(c: &Container) -> Result<()> {
-    if let Ok(spec) = serde_json::from_str::<Spec>(&c.spec) {
-        sandbox::kill_all(&spec, c.pid)?;
-    }
     if let Some((pid, started)) = c.pid {
+        if let Ok(spec) = serde_json::from_str::<Spec>(&c.spec) {
+            // Gone already is what is wanted.
+            let _ = sandbox::kill_all(&spec, pid, started);
+        }
         sandbox::wait_end(pid, started, PATIENCE)?;
     }
     Ok(())
@@ -105,7 +114,9 @@ fn clean(moat: &Moat, c: &Container) -> Result<()> {
 /// # Errors
 /// When its network would not go.
 pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
-    let Some((pid, started)) = c.pid else { return Ok(false) };
+    let Some((pid, started)) = c.pid else {
+        return Ok(false);
+    };
     if sandbox::is_alive(pid, started) {
         return Ok(false);
     }
@@ -113,7 +124,9 @@ pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
         remove(moat, c, true)?;
         return Ok(true);
     }
-    let intent = moat.store.intend(&format!("end {}", c.name), moat.me.0, moat.me.1)?;
+    let intent = moat
+        .store
+        .intend(&format!("end {}", c.name), moat.me.0, moat.me.1)?;
     kill_and_wait(c)?;
     moat.detach(&c.name)?;
     let code = sandbox::exit_code(&moat.container_dir(&c.id));
@@ -169,7 +182,11 @@ pub fn drop_idle_networks(moat: &mut Moat) -> Result<()> {
         if moat.store.attached_count(&row.network.name)? > 0 {
             continue;
         }
-        let intent = moat.store.intend(&format!("drop network {}", row.network.name), moat.me.0, moat.me.1)?;
+        let intent = moat.store.intend(
+            &format!("drop network {}", row.network.name),
+            moat.me.0,
+            moat.me.1,
+        )?;
         take_down(moat, &row.network.name)?;
         moat.store.write(|s| {
             s.remove_network(&row.network.name)?;
@@ -185,10 +202,16 @@ pub fn drop_idle_networks(moat: &mut Moat) -> Result<()> {
 /// The step that failed.
 pub fn take_down(moat: &mut Moat, name: &Name) -> Result<()> {
     let others = moat.store.networks()?.len() > 1;
-    let Some(row) = moat.store.network(name)?.filter(|_| others) else { return Ok(()) };
+    let Some(row) = moat.store.network(name)?.filter(|_| others) else {
+        return Ok(());
+    };
     let mut s = desired::net(&moat.names, &row.network);
     let bridges = moat.store.bridges()?;
-    for n in bridges.iter().filter(|(_, owner)| *owner == name).map(|(n, _)| *n) {
+    for n in bridges
+        .iter()
+        .filter(|(_, owner)| *owner == name)
+        .map(|(n, _)| *n)
+    {
         s.extend(desired::bridge(&moat.names, &row.network, n));
     }
     moat.apply(&Plan::remove(&s))
@@ -216,6 +239,10 @@ impl Moat {
         }
         let all = self.store.containers()?;
         let near = super::error::nearest(key, all.iter().map(|c| c.name.as_str()));
-        Err(Error::Unknown { kind: "container", name: key.to_owned(), near })
+        Err(Error::Unknown {
+            kind: "container",
+            name: key.to_owned(),
+            near,
+        })
     }
 }

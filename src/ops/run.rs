@@ -45,12 +45,17 @@ pub enum Outcome {
 pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
     let mut moat = Moat::settled(place)?;
     let id = new_id()?;
-    let name = request.name.clone().map_or_else(|| invent(&request.spec, &id), Ok)?;
+    let name = request
+        .name
+        .clone()
+        .map_or_else(|| invent(&request.spec, &id), Ok)?;
     complete(&moat, &mut request, &id, &name);
-    sandbox::validate(&request.spec)?;
+    sandbox::prepare(&request.spec)?;
     let wanted = format!("run `{name}`");
     if dry {
-        return plan(&mut moat, &name, &request).map(Outcome::Planned).map_err(|e| e.while_doing(wanted));
+        return plan(&mut moat, &name, &request)
+            .map(Outcome::Planned)
+            .map_err(|e| e.while_doing(wanted));
     }
     publish::check_free(&request.ports).map_err(|e| e.while_doing(wanted.clone()))?;
     start(&mut moat, &id, &name, &request).map_err(|e| e.while_doing(wanted))
@@ -62,9 +67,16 @@ fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name) {
     id.clone_into(&mut spec.id);
     spec.dir = moat.container_dir(id);
     spec.layer = moat.layer_dir(id);
-    spec.hide = vec![moat.root.clone(), moat.data.parent().unwrap_or(&moat.data).to_owned()];
+    spec.hide = vec![
+        moat.root.clone(),
+        moat.data.parent().unwrap_or(&moat.data).to_owned(),
+    ];
     if spec.hostname.is_empty() {
-        spec.hostname = name.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        spec.hostname = name
+            .as_str()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
     }
 }
 
@@ -92,11 +104,18 @@ fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Ou
     // Over the whole life of a foreground container the lock is free.
     moat.lock = None;
     if request.spec.detach {
-        return Ok(Outcome::Started { id: id.to_owned(), name: name.clone() });
+        return Ok(Outcome::Started {
+            id: id.to_owned(),
+            name: name.clone(),
+        });
     }
-    let code = running.wait_foreground();
+    let code = running.wait_foreground()?;
     moat.share()?;
-    if let Some(c) = moat.store.container(name.as_str())?.filter(|c| c.id == id && c.phase == Phase::Running) {
+    if let Some(c) = moat
+        .store
+        .container(name.as_str())?
+        .filter(|c| c.id == id && c.phase == Phase::Running)
+    {
         remove::note_exit(moat, &c)?;
         moat.store.set_exit_code(name, code)?;
     }
@@ -106,8 +125,11 @@ fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Ou
 
 /// The record of a container that is being created.
 fn record(moat: &Moat, id: &str, name: &Name, request: &Request) -> Result<Container> {
-    let spec = serde_json::to_string(&request.spec)
-        .map_err(|e| Error::Input { value: name.to_string(), reason: e.to_string(), hint: None })?;
+    let spec = serde_json::to_string(&request.spec).map_err(|e| Error::Input {
+        value: name.to_string(),
+        reason: e.to_string(),
+        hint: None,
+    })?;
     Ok(Container {
         id: id.to_owned(),
         name: name.clone(),
@@ -137,18 +159,29 @@ fn enter(
             return Ok(None);
         }
         let hint = "leave `--net none` out".to_owned();
-        return Err(Error::Refused { what: "a container without a network has no links or ports".into(), hint });
+        return Err(Error::Refused {
+            what: "a container without a network has no links or ports".into(),
+            hint,
+        });
     };
     let network = net::find_or_default(moat, s, net_name)?;
     for ip in &request.addresses {
         net::check_address(&network, *ip)?;
     }
-    let wish = NewEndpoint { addresses: request.addresses.clone(), mac: request.mac };
+    let wish = NewEndpoint {
+        addresses: request.addresses.clone(),
+        mac: request.mac,
+    };
     s.add_endpoint(name, &network, &request.labels, &wish)?;
     for (to, service) in &request.links {
         super::link::check_end(s, to, Some(&network))?;
         let from = End::Container(name.clone());
-        s.add_link(&Link { from, to: to.clone(), service: *service, expires: None })?;
+        s.add_link(&Link {
+            from,
+            to: to.clone(),
+            service: *service,
+            expires: None,
+        })?;
     }
     for map in &request.ports {
         for p in map.each(name) {
@@ -160,7 +193,12 @@ fn enter(
 }
 
 /// Launches the process, gives it its network, and lets it go.
-fn launch(moat: &mut Moat, name: &Name, request: &Request, network: Option<&Network>) -> Result<sandbox::Running> {
+fn launch(
+    moat: &mut Moat,
+    name: &Name,
+    request: &Request,
+    network: Option<&Network>,
+) -> Result<sandbox::Running> {
     remove::make_dirs(moat, &request.spec.id)?;
     write_files(moat, name, request, network)?;
     if network.is_some() {
@@ -198,7 +236,11 @@ fn write_files(moat: &Moat, name: &Name, request: &Request, network: Option<&Net
         |e| super::hosts::hosts_file(&moat.names, &world, e, hostname),
     );
     let resolv = super::hosts::resolv_conf(network.is_none_or(|n| n.internal));
-    for (file, text) in [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolv)] {
+    for (file, text) in [
+        ("hosts", hosts),
+        ("hostname", format!("{hostname}\n")),
+        ("resolv.conf", resolv),
+    ] {
         let path = dir.join(file);
         std::fs::write(&path, text).map_err(|e| state(&path, e))?;
     }
@@ -225,7 +267,11 @@ fn plan(moat: &mut Moat, name: &Name, request: &Request) -> Result<Plan> {
     let entered = enter(moat, &moat.store, &record, name, request)
         .and_then(|_| Ok(moat.store.set_sandbox(name, "/proc/PID/ns/net".as_ref())?));
     let planned = entered.and_then(|()| {
-        let wanted = if live { moat.objects_of(name)? } else { moat.wanted()? };
+        let wanted = if live {
+            moat.objects_of(name)?
+        } else {
+            moat.wanted()?
+        };
         plan = Plan::add(&wanted);
         Ok(())
     });
@@ -244,7 +290,11 @@ fn new_id() -> Result<String> {
 fn invent(spec: &Spec, id: &str) -> Result<Name> {
     let command = spec.command.first().map_or("", String::as_str);
     let base = command.rsplit('/').next().unwrap_or_default();
-    let plain: String = base.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    let plain: String = base
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(40)
+        .collect();
     let plain = plain.trim_start_matches('-');
     let stem = if plain.is_empty() { "container" } else { plain };
     Ok(format!("{stem}-{}", &id[..4]).parse()?)

@@ -78,15 +78,24 @@ impl Moat {
                 return Ok(false);
             }
             let mtu = 0;
-            let uplink = Object::Uplink { host: self.names.uplink_host(), router: self.names.uplink_router(), mtu };
+            let uplink = Object::Uplink {
+                host: self.names.uplink_host(),
+                router: self.names.uplink_router(),
+                mtu,
+            };
             if !self.has(&uplink) {
                 return Ok(false);
             }
         }
         for (n, network) in self.store.bridges()? {
-            let Some(row) = networks.iter().find(|r| r.network.name == network) else { continue };
+            let Some(row) = networks.iter().find(|r| r.network.name == network) else {
+                continue;
+            };
             let at = desired::place(&row.network);
-            let up = Object::Up { at, iface: self.names.bridge(n) };
+            let up = Object::Up {
+                at,
+                iface: self.names.bridge(n),
+            };
             if !self.has(&up) {
                 return Ok(false);
             }
@@ -95,7 +104,10 @@ impl Moat {
     }
 
     fn host_is_whole(&mut self) -> Result<bool> {
-        let ruleset = Object::Ruleset { at: Place::Host, which: Ruleset::WayOut };
+        let ruleset = Object::Ruleset {
+            at: Place::Host,
+            which: Ruleset::WayOut,
+        };
         let machine = self.machine()?;
         let rules = desired::way_out(&self.names, &machine);
         let rules = rules.iter().filter(|o| matches!(o, Object::Rule { .. }));
@@ -115,7 +127,11 @@ impl Moat {
     /// The first step that could not be done.
     pub fn heal(&mut self) -> Result<()> {
         let intents = self.store.intents()?;
-        let dead: Vec<i64> = intents.iter().filter(|i| !sandbox::is_alive(i.1, i.2)).map(|i| i.0).collect();
+        let dead: Vec<i64> = intents
+            .iter()
+            .filter(|i| !sandbox::is_alive(i.1, i.2))
+            .map(|i| i.0)
+            .collect();
         self.finish_dead_owners()?;
         self.store.expire_links(now())?;
         let (present, wanted) = self.compare()?;
@@ -125,7 +141,12 @@ impl Moat {
         for id in dead {
             self.store.finish(id)?;
         }
-        let names: Vec<_> = self.store.endpoints()?.into_iter().map(|(e, _)| e.container).collect();
+        let names: Vec<_> = self
+            .store
+            .endpoints()?
+            .into_iter()
+            .map(|(e, _)| e.container)
+            .collect();
         self.refresh_hosts(&names)?;
         Ok(())
     }
@@ -159,7 +180,13 @@ impl Moat {
         world.host = self.host_addresses()?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
-        Ok(desired::everything(&self.names, &machine, &world, &sandboxes, &bridges))
+        Ok(desired::everything(
+            &self.names,
+            &machine,
+            &world,
+            &sandboxes,
+            &bridges,
+        ))
     }
 
     /// Containers whose creating or removing command is dead go away; those whose process is
@@ -222,7 +249,9 @@ impl Moat {
     fn save_sysctls(&mut self, wanted: &State) -> Result<()> {
         let mut before = std::collections::BTreeMap::new();
         for object in wanted {
-            if let Object::Sysctl { at: Place::Host, key, .. } = object
+            if let Object::Sysctl {
+                at: Place::Host, key, ..
+            } = object
                 && !key.contains(&format!("/{}", self.names.prefix))
                 && let Ok(value) = std::fs::read_to_string(format!("/proc/sys/{key}"))
             {
@@ -234,8 +263,11 @@ impl Moat {
     }
 
     fn restore_sysctls(&mut self) {
-        let Ok(Some(text)) = self.store.meta("sysctls") else { return };
-        let before: std::collections::BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
+        let Ok(Some(text)) = self.store.meta("sysctls") else {
+            return;
+        };
+        let before: std::collections::BTreeMap<String, String> =
+            serde_json::from_str(&text).unwrap_or_default();
         // Forwarding first: turning it off resets what interfaces accept.
         for (key, value) in before.iter().rev() {
             let step = crate::plan::Step::Add(Object::Sysctl {
@@ -280,5 +312,9 @@ impl Moat {
 }
 
 fn words(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

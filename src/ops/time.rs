@@ -15,7 +15,12 @@ pub fn rfc3339(seconds: u64) -> String {
     let day = of_year - (153 * shifted + 2) / 5 + 1;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 /// A duration like `90s`, `15m`, `2h`, `1d`, or plain seconds; in seconds, at least 1.
@@ -33,7 +38,11 @@ pub fn duration(text: &str) -> Result<u64> {
         "d" => 86400,
         _ => 1,
     };
-    let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).filter(|s| (1..=u64::from(u32::MAX)).contains(s));
+    let seconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|s| (1..=u64::from(u32::MAX)).contains(s));
     seconds.ok_or_else(|| Error::Input {
         value: text.to_owned(),
         reason: "no duration".into(),

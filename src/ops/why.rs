@@ -39,7 +39,20 @@ pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: b
     let families = families(&world, from, to);
     let decisions: Vec<(Family, Decision)> = families
         .iter()
-        .map(|f| (*f, decide(&world, &Flow { from: from.clone(), to: to.clone(), service, family: *f })))
+        .map(|f| {
+            (
+                *f,
+                decide(
+                    &world,
+                    &Flow {
+                        from: from.clone(),
+                        to: to.clone(),
+                        service,
+                        family: *f,
+                    },
+                ),
+            )
+        })
         .collect();
     let mut answer = merge(&decisions);
     if probing {
@@ -55,7 +68,10 @@ fn families(world: &World, from: &Party, to: &Party) -> Vec<Family> {
         Party::Address(ip) => Family::of(*ip) == f,
         Party::Host | Party::World => true,
     };
-    let both: Vec<Family> = Family::BOTH.into_iter().filter(|f| has(from, *f) && has(to, *f)).collect();
+    let both: Vec<Family> = Family::BOTH
+        .into_iter()
+        .filter(|f| has(from, *f) && has(to, *f))
+        .collect();
     if both.is_empty() { vec![Family::Ip4] } else { both }
 }
 
@@ -75,8 +91,16 @@ fn merge(decisions: &[(Family, Decision)]) -> Answer {
             }
         }
     }
-    let change = decisions.iter().find(|(_, d)| d.allowed == allowed).and_then(|(_, d)| d.change.clone());
-    Answer { allowed, because, probe: None, change }
+    let change = decisions
+        .iter()
+        .find(|(_, d)| d.allowed == allowed)
+        .and_then(|(_, d)| d.change.clone());
+    Answer {
+        allowed,
+        because,
+        probe: None,
+        change,
+    }
 }
 
 /// Sends real packets in every family, watched for at the receiver.
@@ -110,11 +134,28 @@ fn send(
     let mut reached = true;
     let mut details = Vec::new();
     for family in families {
-        let address = |n| world.endpoints.get(n).and_then(|e: &crate::model::Endpoint| e.address(*family));
-        let (Some(source), Some(target)) = (address(a), address(b)) else { continue };
-        let seen = probe::send(&probe::Shot { from: pa, to: pb, source, target, proto, port })?;
+        let address = |n| {
+            world
+                .endpoints
+                .get(n)
+                .and_then(|e: &crate::model::Endpoint| e.address(*family))
+        };
+        let (Some(source), Some(target)) = (address(a), address(b)) else {
+            continue;
+        };
+        let seen = probe::send(&probe::Shot {
+            from: pa,
+            to: pb,
+            source,
+            target,
+            proto,
+            port,
+        })?;
         reached &= seen.reached;
         details.push(format!("IPv{}: {}", family.digit(), seen.detail));
     }
-    Ok(Probe { reached, detail: details.join("; ") })
+    Ok(Probe {
+        reached,
+        detail: details.join("; "),
+    })
 }

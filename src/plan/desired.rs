@@ -179,7 +179,12 @@ fn uplink_ends(names: &Names, family: Family) -> State {
         ),
         route(Place::Router, MAIN, network(host, length), Hop::Dev(r.clone())),
         // Where a link to `host` leads.
-        route(Place::Router, names.route_table, network(host, length), Hop::Dev(r.clone())),
+        route(
+            Place::Router,
+            names.route_table,
+            network(host, length),
+            Hop::Dev(r.clone()),
+        ),
         route(Place::Router, MAIN, family.everything(), Hop::Via(host, r)),
     ]);
     if family == Family::Ip4 {
@@ -345,7 +350,7 @@ fn host_mode_rules(names: &Names, family: Family, n: u32) -> State {
         then,
     };
     State::from([
-        rule(2, Some(MARK), Verdict::Lookup(MAIN)),
+        rule(2, Some(MARK_OUT), Verdict::Lookup(MAIN)),
         rule(3, None, Verdict::Prohibit),
     ])
 }

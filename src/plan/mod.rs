@@ -8,7 +8,7 @@ pub mod names;
 mod object;
 pub mod skeleton;
 mod step;
-mod text;
+pub mod text;
 
 pub use desired::Machine;
 pub use names::{MARK_IN, MARK_OUT, Names};

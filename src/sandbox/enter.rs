@@ -56,11 +56,22 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
             // Never left to others: a zombie in it keeps the whole pid namespace from ending.
             launch::kill(process);
         }
-        return Err(ready.err().unwrap_or_else(|| Error::DiedEarly { status: "killed".to_owned() }));
+        return Err(ready.err().unwrap_or_else(|| Error::DiedEarly {
+            status: "killed".to_owned(),
+        }));
     };
-    let master = if request.tty { channel::receive_fd(&ours).ok().and_then(|(_, fd)| fd) } else { None };
+    let master = if request.tty {
+        channel::receive_fd(&ours).ok().and_then(|(_, fd)| fd)
+    } else {
+        None
+    };
     let terminal = master.as_ref().map(AsFd::as_fd);
-    Relay { process: process.as_fd(), terminal, interactive: request.interactive }.until_end()?;
+    Relay {
+        process: process.as_fd(),
+        terminal,
+        interactive: request.interactive,
+    }
+    .until_end()?;
     match syscall::wait_child(&syscall::Child::Pidfd(process.as_fd()), true) {
         Ok(ended) => Ok(ended.map_or(125, |ended| ended.code)),
         Err(source) => Err(Error::system("waiting for the command", source)),
@@ -98,11 +109,17 @@ impl Helper {
         signals::die_with_parent(true)?;
         syscall::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0)
             .map_err(|source| Error::system("hiding the helper's memory", source))?;
-        let mut keep = vec![self.report.raw(), self.target.as_raw_fd(), self.launcher.as_raw_fd()];
+        let mut keep = vec![
+            self.report.raw(),
+            self.target.as_raw_fd(),
+            self.launcher.as_raw_fd(),
+        ];
         keep.extend(self.groups.iter().map(AsRawFd::as_raw_fd));
         syscall::close_all_but(&keep).map_err(|source| Error::system("closing descriptors", source))?;
         for procs in &mut self.groups {
-            procs.write_all(b"0").map_err(|source| Error::system("joining the container's cgroup", source))?;
+            procs
+                .write_all(b"0")
+                .map_err(|source| Error::system("joining the container's cgroup", source))?;
         }
         self.groups.clear();
         let all = CloneFlags::CLONE_NEWNS
@@ -132,7 +149,12 @@ impl Helper {
         let accounts = Files::of_this_root()?;
         let account = accounts.resolve(self.payload.user.as_deref())?;
         if !self.payload.tty {
-            return Ok((account, Stdio::Inherit { interactive: self.payload.interactive }));
+            return Ok((
+                account,
+                Stdio::Inherit {
+                    interactive: self.payload.interactive,
+                },
+            ));
         }
         let pty = terminal::allocate(account.uid)?;
         // Sent before our pidfd may be: the launcher tells them apart by the byte.

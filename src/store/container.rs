@@ -209,7 +209,11 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn set_exit_code(&self, name: &Name, code: i32) -> Result<(), Error> {
-        self.run("UPDATE containers SET exit_code=?2 WHERE name=?1", (name.as_str(), code)).map(drop)
+        self.run(
+            "UPDATE containers SET exit_code=?2 WHERE name=?1",
+            (name.as_str(), code),
+        )
+        .map(drop)
     }
 
     /// Forgets a container; its endpoint must be gone.

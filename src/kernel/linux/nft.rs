@@ -60,11 +60,17 @@ enum Form {
 pub(super) struct Nft {
     socket: Nfnl,
     names: Names,
+    /// Transactions that took effect since somebody last asked.
+    pub committed: u32,
 }
 
 impl Nft {
     pub fn new(socket: Nfnl, names: Names) -> Self {
-        Self { socket, names }
+        Self {
+            socket,
+            names,
+            committed: 0,
+        }
     }
 
     pub fn socket(&mut self) -> &mut Nfnl {
@@ -84,8 +90,7 @@ impl Nft {
     pub fn change(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, io::Error)> {
         let size = TRANSACTION / MESSAGE;
         for (n, chunk) in changes.chunks(size).enumerate() {
-            self.change_together(chunk)
-                .map_err(|(i, e)| (n * size + i, e))?;
+            self.change_together(chunk).map_err(|(i, e)| (n * size + i, e))?;
         }
         Ok(())
     }
@@ -106,13 +111,17 @@ impl Nft {
                 })
                 .map_err(|e| (0, e))?;
             if refusals.is_empty() {
+                self.committed += 1;
                 return Ok(());
             }
             for refusal in &refusals {
                 yield_to(refusal, &messages, &mut forms)?;
             }
         }
-        Err((0, io::Error::other("the kernel refused every form of a transaction")))
+        Err((
+            0,
+            io::Error::other("the kernel refused every form of a transaction"),
+        ))
     }
 
     fn lay_out<'a>(&self, changes: &[Change<'a>], forms: &[Form]) -> Vec<ElementMessage<'a>> {
@@ -302,14 +311,13 @@ impl Nft {
     pub fn remove_tables(&mut self, tables: &[Table]) -> io::Result<()> {
         let mut left: Vec<(u8, String)> = tables.iter().map(|t| self.table(*t)).collect();
         while !left.is_empty() {
-            let refusals = self
-                .socket
-                .transaction(left.len(), |buffer, i, seq, flags| {
-                    let open = buffer.message(kind(MSG_DELTABLE), flags, seq, left[i].0, 0);
-                    buffer.put_text(TABLE, &left[i].1);
-                    buffer.end_message(&open);
-                })?;
+            let refusals = self.socket.transaction(left.len(), |buffer, i, seq, flags| {
+                let open = buffer.message(kind(MSG_DELTABLE), flags, seq, left[i].0, 0);
+                buffer.put_text(TABLE, &left[i].1);
+                buffer.end_message(&open);
+            })?;
             if refusals.is_empty() {
+                self.committed += 1;
                 break;
             }
             let mut missing = Vec::new();

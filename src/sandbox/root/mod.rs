@@ -27,8 +27,14 @@ use super::spec::{Root, Spec};
 
 /// Makes this process's mount namespace private: nothing mounted here reaches the host.
 pub(super) fn isolate() -> Result<()> {
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>)
-        .map_err(|errno| Error::system("making the mounts private", errno))
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_PRIVATE | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .map_err(|errno| Error::system("making the mounts private", errno))
 }
 
 /// Builds the tree; [`enter`] makes it `/`.
@@ -64,8 +70,14 @@ impl Built {
         if read_only {
             // Only the root itself: /tmp, /run, /dev and volumes are mounts of their own.
             let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
-            mount(None::<&str>, &tree::by_fd(&self.tree.fd()), None::<&str>, flags, None::<&str>)
-                .map_err(|errno| Error::system("making the root read-only", errno))?;
+            mount(
+                None::<&str>,
+                &tree::by_fd(&self.tree.fd()),
+                None::<&str>,
+                flags,
+                None::<&str>,
+            )
+            .map_err(|errno| Error::system("making the root read-only", errno))?;
         }
         let pivot = || -> nix::Result<()> {
             fchdir(self.tree.fd().as_fd())?;
@@ -80,17 +92,52 @@ impl Built {
 
 fn kernel_file_systems(tree: &Tree) -> Result<()> {
     let no = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    fresh(tree, Path::new("/proc"), &Fresh { kind: "proc", flags: no, data: "" })?;
-    fresh(tree, Path::new("/sys"), &Fresh { kind: "sysfs", flags: no | MsFlags::MS_RDONLY, data: "" })
+    fresh(
+        tree,
+        Path::new("/proc"),
+        &Fresh {
+            kind: "proc",
+            flags: no,
+            data: "",
+        },
+    )?;
+    fresh(
+        tree,
+        Path::new("/sys"),
+        &Fresh {
+            kind: "sysfs",
+            flags: no | MsFlags::MS_RDONLY,
+            data: "",
+        },
+    )
 }
 
 fn scratch(tree: &Tree, accounts: &Files) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    fresh(tree, Path::new("/run"), &Fresh { kind: "tmpfs", flags, data: "mode=755" })?;
-    fresh(tree, Path::new("/tmp"), &Fresh { kind: "tmpfs", flags, data: "mode=1777" })?;
-    let lock = Fresh { kind: "tmpfs", flags: flags | MsFlags::MS_NOEXEC, data: "mode=1777,size=5m" };
+    fresh(
+        tree,
+        Path::new("/run"),
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: "mode=755",
+        },
+    )?;
+    fresh(
+        tree,
+        Path::new("/tmp"),
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: "mode=1777",
+        },
+    )?;
+    let lock = Fresh {
+        kind: "tmpfs",
+        flags: flags | MsFlags::MS_NOEXEC,
+        data: "mode=1777,size=5m",
+    };
     fresh(tree, Path::new("/run/lock"), &lock)?;
     tmpfiles::create(tree, accounts);
     Ok(())
 }
-

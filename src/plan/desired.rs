@@ -268,11 +268,7 @@ pub fn net(names: &Names, net: &Network) -> State {
             range,
         ));
         // An address that nobody has is refused, never sent to the way out.
-        let table = if at == Place::Router {
-            MAIN
-        } else {
-            names.route_table
-        };
+        let table = names.route_table;
         s.insert(Object::Route {
             at: at.clone(),
             table,
@@ -395,11 +391,7 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
         sysctl(sandbox, "net/ipv4/ping_group_range", "0\t2147483647"),
         sysctl(sandbox, "net/ipv4/ip_unprivileged_port_start", "0"),
     ]);
-    let table = if at == Place::Router {
-        MAIN
-    } else {
-        names.route_table
-    };
+    let table = names.route_table;
     for ip in &e.addresses {
         let (family, exact) = (Family::of(*ip), IpNetwork::from(*ip));
         let source = vec![Field::Iface(port.clone()), Field::Mac(e.mac), Field::Ip(*ip)];

@@ -77,13 +77,12 @@ impl Moat {
             if !self.has(&Object::Namespace) || self.generation_moved()? {
                 return Ok(false);
             }
-            let mtu = 0;
-            let uplink = Object::Uplink {
-                host: self.names.uplink_host(),
-                router: self.names.uplink_router(),
-                mtu,
-            };
-            if !self.has(&uplink) {
+            let up = |at, iface| Object::Up { at, iface };
+            let ends = [
+                up(Place::Host, self.names.uplink_host()),
+                up(Place::Router, self.names.uplink_router()),
+            ];
+            if ends.iter().any(|end| !self.has(end)) {
                 return Ok(false);
             }
         }
@@ -108,10 +107,8 @@ impl Moat {
             at: Place::Host,
             which: Ruleset::WayOut,
         };
-        let machine = self.machine()?;
-        let rules = desired::way_out(&self.names, &machine);
-        let rules = rules.iter().filter(|o| matches!(o, Object::Rule { .. }));
-        let mut needed: Vec<Object> = rules.cloned().collect();
+        let mut needed: Vec<Object> =
+            self.families().into_iter().flat_map(|f| desired::host_policy(&self.names, f)).collect();
         needed.push(ruleset);
         if needed.iter().any(|o| !self.has(o)) {
             return Ok(false);

@@ -136,24 +136,22 @@ pub fn way_out(names: &Names, machine: &Machine) -> State {
             s.insert(sysctl(&host, &format!("net/ipv6/conf/{iface}/accept_ra"), "2"));
         }
     }
-    for family in &machine.families {
-        let rule = |n, mark, iif, then| Object::Rule {
-            at: host.clone(),
-            family: *family,
-            priority: names.priority + n,
-            mark,
-            iif,
-            then,
-        };
-        s.insert(rule(0, Some(MARK_IN), None, Verdict::Lookup(names.route_table)));
-        s.insert(rule(
-            1,
-            None,
-            Some("lo".to_owned()),
-            Verdict::Lookup(names.route_table),
-        ));
-    }
+    s.extend(machine.families.iter().flat_map(|f| host_policy(names, *f)));
     s
+}
+
+/// The container routes are for marked packets, and for what the host itself sends.
+#[must_use]
+pub fn host_policy(names: &Names, family: Family) -> State {
+    let rule = |n, mark, iif: Option<&str>| Object::Rule {
+        at: Place::Host,
+        family,
+        priority: names.priority + n,
+        mark,
+        iif: iif.map(str::to_owned),
+        then: Verdict::Lookup(names.route_table),
+    };
+    State::from([rule(0, Some(MARK_IN), None), rule(1, None, Some("lo"))])
 }
 
 fn uplink_ends(names: &Names, family: Family) -> State {

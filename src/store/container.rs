@@ -120,7 +120,9 @@ impl Store {
     /// # Errors
     /// [`Error::NameTaken`], or a database error.
     pub fn add_container(&self, c: &Container) -> Result<(), Error> {
-        if self.container(c.name.as_str())?.is_some() {
+        // By name alone: a name may look like the start of another container's id.
+        let named = "SELECT 1 FROM containers WHERE name=?1";
+        if !self.rows(named, [c.name.as_str()], |_| Ok(()))?.is_empty() {
             return Err(Error::NameTaken {
                 name: c.name.to_string(),
             });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use proptest::sample::subsequence;
+use proptest::sample::{select, subsequence};
 
 use super::principles;
 use super::wall::{Packet, Wall};
@@ -76,9 +76,11 @@ fn beyond(router: Router) -> &'static str {
 }
 
 impl<'w> Compiled<'w> {
-    fn new(world: &'w World) -> Self {
+    /// The elements of `before` that are left when only the links of `world` are.
+    fn new(before: &World, world: &'w World, now: u64) -> Self {
         let names = Names::of_world(0);
-        let state = everything(&names, world);
+        let mut state = everything(&names, before);
+        state.retain(|o| !matches!(o, Object::Element(e) if e.expires.is_some_and(|x| x.0 <= now)));
         let wall = |at| Wall::new(&at, &names, &state);
         let walls = BTreeMap::from([
             (Router::Own, wall(Place::Router)),
@@ -166,6 +168,13 @@ impl<'w> Compiled<'w> {
                 let mut first = packet(beyond(router), source, to, *proto, *port);
                 let allowed = principles::one(self.world, asked, to, (*proto, *port));
                 let from_host = self.world.host.contains(&asked);
+                if router == Router::Host {
+                    prop_assert!(
+                        !wall.marks(&first),
+                        "routed straight at the container: {:?}",
+                        first
+                    );
+                }
                 first.translated = self.translates(from_host, &first);
                 // In host mode the host's own packets meet no rule on the way out.
                 let enters = (from_host && router == Router::Host) || wall.marks(&first);
@@ -251,8 +260,12 @@ proptest! {
         world in worlds::world(),
         v4 in subsequence(packets(Family::Ip4), 12),
         v6 in subsequence(packets(Family::Ip6), 12),
+        now in select(vec![0_u64, 100, 300]),
     ) {
-        let compiled = Compiled::new(&world);
+        let before = world.clone();
+        let mut world = world;
+        world.links.retain(|l| l.expires.is_none_or(|at| at > now));
+        let compiled = Compiled::new(&before, &world, now);
         for e in world.endpoints.values() {
             for address in &e.addresses {
                 let kinds = if address.is_ipv4() { &v4 } else { &v6 };

@@ -6,6 +6,7 @@
 pub mod fake;
 pub mod faulty;
 pub mod linux;
+mod words;
 
 use crate::plan::{Object, Place, State, Step};
 
@@ -14,6 +15,8 @@ use crate::plan::{Object, Place, State, Step};
 pub struct Scope {
     /// Container namespaces to look into, beside the host and the router.
     pub sandboxes: Vec<Place>,
+    /// Keys of `/proc/sys` to read, as `net/ipv4/ip_forward`.
+    pub sysctls: Vec<(Place, String)>,
 }
 
 /// Something failed in the kernel.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use super::elements;
-use super::names::{MARK, Names};
+use super::names::{MARK_IN, MARK_OUT, Names};
 use super::object::{Element, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict};
 use crate::model::{Endpoint, Family, Mac, Name, Network, Published, Router, Subnet, World};
 
@@ -105,7 +105,7 @@ pub fn foundation(names: &Names, machine: &Machine) -> State {
     }
     for family in &machine.families {
         s.extend(uplink_ends(names, *family));
-        s.extend(router_rules(names, *family));
+        s.extend(router_policy(names, *family));
     }
     s.insert(Object::Up {
         at: host,
@@ -145,7 +145,7 @@ pub fn way_out(names: &Names, machine: &Machine) -> State {
             iif,
             then,
         };
-        s.insert(rule(0, Some(MARK), None, Verdict::Lookup(names.route_table)));
+        s.insert(rule(0, Some(MARK_IN), None, Verdict::Lookup(names.route_table)));
         s.insert(rule(
             1,
             None,
@@ -178,6 +178,13 @@ fn uplink_ends(names: &Names, family: Family) -> State {
             Hop::Dev(h.clone()),
         ),
         route(Place::Router, MAIN, network(host, length), Hop::Dev(r.clone())),
+        // Where a link to `host` leads.
+        route(
+            Place::Router,
+            names.route_table,
+            network(host, length),
+            Hop::Dev(r.clone()),
+        ),
         route(Place::Router, MAIN, family.everything(), Hop::Via(host, r)),
     ]);
     if family == Family::Ip4 {
@@ -201,8 +208,10 @@ fn network(ip: IpAddr, length: u8) -> IpNetwork {
     IpNetwork::new(ip, length).unwrap_or_else(|_| IpNetwork::from(ip))
 }
 
-/// In the router everything that arrives needs the mark; only its own packets do not.
-fn router_rules(names: &Names, family: Family) -> State {
+/// In the router everything that arrives needs a mark; only its own packets do not.
+/// The routing policy of a router.
+#[must_use]
+pub fn router_policy(names: &Names, family: Family) -> State {
     let rule = |n, mark, iif: Option<&str>, then| Object::Rule {
         at: Place::Router,
         family,
@@ -212,9 +221,11 @@ fn router_rules(names: &Names, family: Family) -> State {
         then,
     };
     State::from([
-        rule(0, Some(MARK), None, Verdict::Lookup(MAIN)),
-        rule(1, None, Some("lo"), Verdict::Lookup(MAIN)),
-        rule(2, None, None, Verdict::Prohibit),
+        rule(0, Some(MARK_IN), None, Verdict::Lookup(names.route_table)),
+        rule(1, None, Some("lo"), Verdict::Lookup(names.route_table)),
+        rule(2, Some(MARK_OUT), None, Verdict::Lookup(MAIN)),
+        rule(3, None, Some("lo"), Verdict::Lookup(MAIN)),
+        rule(4, None, None, Verdict::Prohibit),
     ])
 }
 
@@ -266,11 +277,7 @@ pub fn net(names: &Names, net: &Network) -> State {
             range,
         ));
         // An address that nobody has is refused, never sent to the way out.
-        let table = if at == Place::Router {
-            MAIN
-        } else {
-            names.route_table
-        };
+        let table = names.route_table;
         s.insert(Object::Route {
             at: at.clone(),
             table,
@@ -357,7 +364,7 @@ fn host_mode_rules(names: &Names, family: Family, n: u32) -> State {
         then,
     };
     State::from([
-        rule(2, Some(MARK), Verdict::Lookup(MAIN)),
+        rule(2, Some(MARK_OUT), Verdict::Lookup(MAIN)),
         rule(3, None, Verdict::Prohibit),
     ])
 }
@@ -402,11 +409,7 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
         sysctl(sandbox, "net/ipv4/ping_group_range", "0\t2147483647"),
         sysctl(sandbox, "net/ipv4/ip_unprivileged_port_start", "0"),
     ]);
-    let table = if at == Place::Router {
-        MAIN
-    } else {
-        names.route_table
-    };
+    let table = names.route_table;
     for ip in &e.addresses {
         let (family, exact) = (Family::of(*ip), IpNetwork::from(*ip));
         let source = vec![Field::Iface(port.clone()), Field::Mac(e.mac), Field::Ip(*ip)];
@@ -497,7 +500,7 @@ pub fn published(world: &World, p: &Published) -> State {
                 SetName::At(family),
                 vec![Field::Ip(h), proto, Field::Port(p.host_port)],
             ),
-            None => (SetName::Any(family), vec![proto, Field::Port(p.host_port)]),
+            _ => (SetName::Any(family), vec![proto, Field::Port(p.host_port)]),
         };
         let mut map = element(&Place::Host, Table::WayOut, set, key);
         map.data = Some(vec![Field::Ip(*ip), Field::Port(p.port)]);

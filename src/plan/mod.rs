@@ -10,10 +10,10 @@ mod object;
 mod oracle;
 pub mod skeleton;
 mod step;
-mod text;
+pub mod text;
 
 pub use desired::Machine;
-pub use names::{MARK, Names};
+pub use names::{MARK_IN, MARK_OUT, Names};
 pub use object::{
     Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };

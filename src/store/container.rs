@@ -206,6 +206,18 @@ impl Store {
         self.run(sql, (name.as_str(), code, when as i64)).map(drop)
     }
 
+    /// Corrects the exit status of a container, where it is known better.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_exit_code(&self, name: &Name, code: i32) -> Result<(), Error> {
+        self.run(
+            "UPDATE containers SET exit_code=?2 WHERE name=?1",
+            (name.as_str(), code),
+        )
+        .map(drop)
+    }
+
     /// Forgets a container; its endpoint must be gone.
     ///
     /// # Errors
@@ -329,7 +341,7 @@ impl Store {
     pub fn publish(&self, p: &Published) -> Result<(), Error> {
         // A port on every address clashes with the same port on any one of them.
         let sql = "SELECT container FROM published WHERE proto=?1 AND host_port=?2
-                   AND (host_ip IS NULL OR ?3 IS NULL OR host_ip=?3)";
+                   AND (host_ip IS NULL OR ?3 IS NULL OR host_ip=?3 OR host_ip IN ('0.0.0.0','::') OR ?3 IN ('0.0.0.0','::'))";
         let ip = p.host_ip.map(|a| a.to_string());
         let holder: Vec<String> = self.rows(sql, (p.proto.as_str(), p.host_port, &ip), |r| r.get(0))?;
         if let Some(holder) = holder.into_iter().next() {

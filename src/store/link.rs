@@ -112,6 +112,18 @@ impl Store {
         )
     }
 
+    /// The links whose time is over.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn expire_due(&self, now: u64) -> Result<Vec<LinkRow>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM links WHERE expires IS NOT NULL AND expires<=?1");
+        self.rows(&sql, [now as i64], raw)?
+            .into_iter()
+            .map(|r| self.read_link(r))
+            .collect()
+    }
+
     /// Forgets the links whose time is over; what they were.
     ///
     /// # Errors

@@ -107,6 +107,22 @@ impl Store {
         Ok(value)
     }
 
+    /// Begins a transaction that [`Store::roll_back`] ends: for trying out what would happen.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn begin(&self) -> Result<(), Error> {
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.fail(e))
+    }
+
+    /// Forgets everything since [`Store::begin`].
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn roll_back(&self) -> Result<(), Error> {
+        self.db.execute_batch("ROLLBACK").map_err(|e| self.fail(e))
+    }
+
     /// A value of the `meta` table.
     ///
     /// # Errors

@@ -1,0 +1,347 @@
+//! Doing steps: in order, elements of one namespace together, and nothing that goes by itself.
+//!
+//! Relies on the kernel taking along what hangs on a thing: deleting a namespace deletes
+//! what is in it, deleting a veth end its pair. A step that such a deletion makes needless is
+//! left out, and counts as done when the deletion is: asking for both costs an RCU grace
+//! period (20 ms) for each interface.
+
+use std::collections::HashMap;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::fate::{self, Fate};
+use super::links::{self, Peer};
+use super::namespace::{self, Namespace};
+use super::nft::Change;
+use super::routing::{self, Rule};
+use super::{Linux, entering, entries, ruleset, sysctl};
+use crate::kernel::Error;
+use crate::kernel::words;
+use crate::plan::{Element, Object, Place, Ruleset, Step};
+
+/// An uplink is given at least this.
+const SHORTEST: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(1);
+
+impl Linux {
+    pub(super) fn apply_steps(&mut self, steps: &[Step], done: &mut dyn FnMut(usize)) -> Result<(), Error> {
+        self.refresh();
+        let fates = fate::fates(steps, |at| self.is_there(at).unwrap_or(true));
+        let mut with: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (i, fate) in fates.iter().enumerate() {
+            if let Fate::With(n) = fate {
+                with.entry(*n).or_default().push(i);
+            }
+        }
+        let mut report = |from: usize, to: usize| {
+            for n in from..to {
+                done(n);
+                with.remove(&n).into_iter().flatten().for_each(&mut *done);
+            }
+        };
+        let mut i = 0;
+        while i < steps.len() {
+            if fates[i] != Fate::Do {
+                i += 1;
+                continue;
+            }
+            let end = i + group_len(&steps[i..], &fates[i..]);
+            match self.run(&steps[i..end]) {
+                Ok(()) => report(i, end),
+                Err((n, e)) => {
+                    report(i, i + n);
+                    return Err(e);
+                }
+            }
+            i = end;
+        }
+        for (i, _) in fates.iter().enumerate().filter(|f| *f.1 == Fate::Later) {
+            self.wait_gone(&steps[i]).map_err(failed(&steps[i]))?;
+            report(i, i + 1);
+        }
+        Ok(())
+    }
+
+    /// Does a group of steps. On failure tells how many of them hold.
+    fn run(&mut self, group: &[Step]) -> Result<(), (usize, Error)> {
+        match &group[0] {
+            Step::Add(Object::Element(_)) | Step::Del(Object::Element(_)) => self.change_elements(group),
+            Step::Add(Object::Sysctl { at, .. }) => self.write_values(at, group),
+            Step::Add(o) => self.add(o, &group[0]).map_err(|e| (0, e)),
+            Step::Del(o) => self.del(o, &group[0]).map_err(|e| (0, e)),
+        }
+    }
+
+    fn change_elements(&mut self, group: &[Step]) -> Result<(), (usize, Error)> {
+        let at = group[0].object().place();
+        let adds = group.iter().any(|s| matches!(s, Step::Add(_)));
+        if !adds && !self.is_there(at).map_err(|e| (0, e))? {
+            return Ok(());
+        }
+        let changes: Vec<Change<'_>> = group.iter().filter_map(as_change).collect();
+        let nft = self.nft(at).map_err(|e| (0, e))?;
+        // What a refused transaction held is unknown to be done: none of it is reported.
+        nft.change(&changes).map_err(|(i, e)| (0, failed(&group[i])(e)))
+    }
+
+    fn write_values(&mut self, at: &Place, group: &[Step]) -> Result<(), (usize, Error)> {
+        let values: Vec<(&str, &str)> = group
+            .iter()
+            .filter_map(|s| match s {
+                Step::Add(Object::Sysctl { key, value, .. }) => Some((key.as_str(), value.as_str())),
+                _ => None,
+            })
+            .collect();
+        let opened = self.open(at).map_err(|e| (0, e))?;
+        let (n, outcome) = sysctl::write(opened.namespace.as_ref(), &values)
+            .map_err(failed(&group[0]))
+            .map_err(|e| (0, e))?;
+        outcome.map_err(|e| (n, failed(&group[n])(e)))
+    }
+
+    fn add(&mut self, object: &Object, step: &Step) -> Result<(), Error> {
+        let result = match object {
+            Object::Namespace => return self.add_namespace(),
+            Object::Ruleset { at, which } => return self.add_ruleset(at, *which),
+            Object::Uplink { host, router, mtu } => {
+                return self.add_pair(
+                    &Pair {
+                        at: &Place::Host,
+                        outer: host,
+                        there: &Place::Router,
+                        inner: router,
+                        mac: None,
+                        mtu: *mtu,
+                    },
+                    step,
+                );
+            }
+            Object::Veth {
+                at,
+                port,
+                sandbox,
+                inside,
+                mac,
+                mtu,
+            } => {
+                return self.add_pair(
+                    &Pair {
+                        at,
+                        outer: port,
+                        there: sandbox,
+                        inner: inside,
+                        mac: Some(*mac),
+                        mtu: *mtu,
+                    },
+                    step,
+                );
+            }
+            Object::Bridge { at, name, mac, mtu } => links::add_bridge(self.rtnl(at)?, name, *mac, *mtu),
+            Object::BridgePort { at, port, bridge } => links::add_port(self.rtnl(at)?, port, bridge),
+            Object::Rule { at, .. } => routing::add_rule(self.rtnl(at)?, &rule(object)),
+            Object::Fdb { at, port, mac } => entries::add_fdb(self.rtnl(at)?, port, *mac),
+            Object::Address { at, iface, address } => entries::add_address(self.rtnl(at)?, iface, *address),
+            Object::Up { at, iface } => links::set_up(self.rtnl(at)?, iface, true),
+            Object::Neighbour { at, iface, ip, mac } => {
+                entries::add_neighbour(self.rtnl(at)?, iface, *ip, *mac)
+            }
+            Object::Route { at, table, to, hop } => routing::add_route(self.rtnl(at)?, *table, *to, hop),
+            // Done in groups.
+            Object::Sysctl { .. } | Object::Element(_) => Ok(()),
+        };
+        ignore(result, &[libc::EEXIST]).map_err(failed(step))
+    }
+
+    fn del(&mut self, object: &Object, step: &Step) -> Result<(), Error> {
+        if let Object::Namespace = object {
+            self.places.remove(&Place::Router);
+            return namespace::remove(&self.router_path).map_err(entering(&self.router_path));
+        }
+        if !self.is_there(object.place())? {
+            return Ok(());
+        }
+        let result = match object {
+            Object::Ruleset { at, which } => self.nft(at)?.remove_tables(ruleset::tables(*which)),
+            Object::Uplink { host, .. } => links::remove(self.rtnl(&Place::Host)?, host),
+            Object::Bridge { at, name, .. } => links::remove(self.rtnl(at)?, name),
+            Object::Veth {
+                at, port, sandbox, ..
+            } => {
+                // An open socket would keep the namespace.
+                self.places.remove(sandbox);
+                links::remove(self.rtnl(at)?, port)
+            }
+            Object::BridgePort { at, port, .. } => links::remove_port(self.rtnl(at)?, port),
+            Object::Rule { at, .. } => routing::remove_rule(self.rtnl(at)?, &rule(object)),
+            Object::Fdb { at, port, mac } => entries::remove_fdb(self.rtnl(at)?, port, *mac),
+            Object::Address { at, iface, address } => {
+                entries::remove_address(self.rtnl(at)?, iface, *address)
+            }
+            Object::Up { at, iface } => links::set_up(self.rtnl(at)?, iface, false),
+            Object::Neighbour { at, iface, ip, .. } => entries::remove_neighbour(self.rtnl(at)?, iface, *ip),
+            Object::Route { at, table, to, hop } => routing::remove_route(self.rtnl(at)?, *table, *to, hop),
+            Object::Namespace | Object::Sysctl { .. } | Object::Element(_) => Ok(()),
+        };
+        let gone = [libc::ENODEV, libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL];
+        ignore(result, &gone).map_err(failed(step))
+    }
+
+    fn add_namespace(&mut self) -> Result<(), Error> {
+        let path = self.router_path.clone();
+        if !namespace::is_namespace(&path).map_err(entering(&path))? {
+            self.places.remove(&Place::Router);
+            namespace::make(&path).map_err(entering(&path))?;
+        }
+        links::set_up(self.rtnl(&Place::Router)?, "lo", true).map_err(entering(&path))
+    }
+
+    fn add_ruleset(&mut self, at: &Place, which: Ruleset) -> Result<(), Error> {
+        if self.has_ruleset(at, which)? {
+            return Ok(());
+        }
+        let names = self.names.clone();
+        ruleset::load(self.open(at)?.namespace.as_ref(), which, at, &names)
+    }
+
+    pub(super) fn has_ruleset(&mut self, at: &Place, which: Ruleset) -> Result<bool, Error> {
+        let names = self.names.clone();
+        let what = words::object(&Object::Ruleset {
+            at: at.clone(),
+            which,
+        });
+        ruleset::is_whole(self.nft(at)?, which, at, &names).map_err(super::reading(&what))
+    }
+
+    fn add_pair(&mut self, pair: &Pair<'_>, step: &Step) -> Result<(), Error> {
+        match self.make_pair(pair, step) {
+            Err(Error::Step { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {}
+            other => other?,
+        }
+        let Pair { inner, mac, mtu, .. } = *pair;
+        match links::set_end(self.rtnl(pair.there)?, inner, mac, mtu) {
+            // The name is taken by a pair that leads elsewhere: a leftover of ours.
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {
+                links::remove(self.rtnl(pair.at)?, pair.outer).map_err(failed(step))?;
+                self.make_pair(pair, step)?;
+                links::set_end(self.rtnl(pair.there)?, inner, mac, mtu).map_err(failed(step))?;
+            }
+            other => other.map_err(failed(step))?,
+        }
+        links::set_end(self.rtnl(pair.at)?, pair.outer, None, mtu).map_err(failed(step))
+    }
+
+    fn make_pair(&mut self, pair: &Pair<'_>, step: &Step) -> Result<(), Error> {
+        use std::os::fd::AsFd as _;
+        // Opens both: a borrow of one would forbid the other.
+        self.rtnl(pair.at)?;
+        self.open(pair.there)?;
+        let own;
+        let there = self.places.get(pair.there).and_then(|o| o.namespace.as_ref());
+        let file = match there {
+            Some(ns) => ns.file.try_clone().map_err(failed(step))?,
+            None => {
+                own = Namespace::open("/proc/thread-self/ns/net".as_ref()).map_err(failed(step))?;
+                own.file
+            }
+        };
+        let peer = Peer {
+            name: pair.inner,
+            mac: pair.mac,
+            namespace: file.as_fd(),
+        };
+        links::add_pair(self.rtnl(pair.at)?, pair.outer, &peer, pair.mtu).map_err(failed(step))
+    }
+
+    /// Waits until an interface went with its other end's namespace; deletes it if it does not.
+    fn wait_gone(&mut self, step: &Step) -> io::Result<()> {
+        let (at, name, there) = match step.object() {
+            // The name is wanted again with the next router: always waited for.
+            Object::Uplink { host, .. } => (&Place::Host, host, &Place::Router),
+            Object::Veth { .. } if self.patience.is_zero() => return Ok(()),
+            Object::Veth {
+                at, port, sandbox, ..
+            } => (at, port, sandbox),
+            _ => return Ok(()),
+        };
+        self.places.remove(there);
+        let patience = self.patience.max(SHORTEST);
+        let Ok(rtnl) = self.rtnl(at) else {
+            return Ok(());
+        };
+        let end = Instant::now() + patience;
+        while rtnl.link(name)?.is_some() {
+            if Instant::now() > end {
+                return ignore(links::remove(rtnl, name), &[libc::ENODEV]);
+            }
+            thread::sleep(POLL);
+        }
+        rtnl.forget();
+        Ok(())
+    }
+}
+
+struct Pair<'a> {
+    at: &'a Place,
+    outer: &'a str,
+    there: &'a Place,
+    inner: &'a str,
+    mac: Option<crate::model::Mac>,
+    mtu: u32,
+}
+
+/// How many steps from the first on are done together.
+fn group_len(steps: &[Step], fates: &[Fate]) -> usize {
+    let alike = |s: &Step| match (&steps[0], s) {
+        (
+            Step::Add(Object::Element(Element { at: a, .. }))
+            | Step::Del(Object::Element(Element { at: a, .. })),
+            Step::Add(Object::Element(Element { at: b, .. }))
+            | Step::Del(Object::Element(Element { at: b, .. })),
+        )
+        | (Step::Add(Object::Sysctl { at: a, .. }), Step::Add(Object::Sysctl { at: b, .. })) => a == b,
+        _ => false,
+    };
+    let rest = steps.iter().zip(fates).skip(1);
+    1 + rest.take_while(|(s, f)| **f == Fate::Do && alike(s)).count()
+}
+
+fn as_change(step: &Step) -> Option<Change<'_>> {
+    match step {
+        Step::Add(Object::Element(e)) => Some(Change::Add(e)),
+        Step::Del(Object::Element(e)) => Some(Change::Del(e)),
+        _ => None,
+    }
+}
+
+fn rule(object: &Object) -> Rule<'_> {
+    match object {
+        Object::Rule {
+            family,
+            priority,
+            mark,
+            iif,
+            then,
+            ..
+        } => Rule {
+            family: *family,
+            priority: *priority,
+            mark: *mark,
+            iif: iif.as_deref(),
+            then: then.clone(),
+        },
+        _ => unreachable!("only called for rules"),
+    }
+}
+
+fn ignore(result: io::Result<()>, harmless: &[i32]) -> io::Result<()> {
+    match result {
+        Err(e) if e.raw_os_error().is_some_and(|n| harmless.contains(&n)) => Ok(()),
+        other => other,
+    }
+}
+
+fn failed(step: &Step) -> impl FnOnce(io::Error) -> Error + use<> {
+    let what = words::step(step);
+    move |source| Error::Step { what, source }
+}

@@ -1,0 +1,202 @@
+//! Set elements as `nf_tables` attributes, and back.
+//!
+//! Relies on `include/uapi/linux/netfilter/nf_tables.h` and on how `nft` lays keys out: the
+//! fields of a concatenation are padded to four bytes each, in network order. An interval
+//! of one field is two elements, its start and (flagged) the address after its end; of
+//! several fields, one element with `KEY` and `KEY_END`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::wire::{Buffer, attributes, be32, be64, find};
+use crate::model::Mac;
+use crate::plan::{Element, Expires, Field, SetName};
+
+const LIST_ELEM: u16 = 1;
+const ELEM_KEY: u16 = 1;
+const ELEM_DATA: u16 = 2;
+const ELEM_FLAGS: u16 = 3;
+const ELEM_TIMEOUT: u16 = 4;
+const ELEM_EXPIRATION: u16 = 5;
+const ELEM_EXPR: u16 = 7;
+const ELEM_KEY_END: u16 = 10;
+const DATA_VALUE: u16 = 1;
+const INTERVAL_END: u32 = 1;
+const EXPR_DATA: u16 = 2;
+const COUNTER_BYTES: u16 = 1;
+const COUNTER_PACKETS: u16 = 2;
+
+/// Whether a set's elements are pairs of boundaries.
+pub(super) fn has_boundaries(set: SetName) -> bool {
+    set.is_interval() && set.key_types().len() == 1
+}
+
+/// The bytes of a key, value or boundary.
+pub(super) fn encode_fields(fields: &[Field]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(fields.len() * 16);
+    for field in fields {
+        match field {
+            Field::Ip(IpAddr::V4(a)) => out.extend_from_slice(&a.octets()),
+            Field::Ip(IpAddr::V6(a)) => out.extend_from_slice(&a.octets()),
+            Field::Mac(m) => out.extend_from_slice(&m.0),
+            Field::Iface(name) => {
+                let mut padded = [0; 16];
+                for (to, from) in padded.iter_mut().zip(name.bytes().take(15)) {
+                    *to = from;
+                }
+                out.extend_from_slice(&padded);
+            }
+            Field::Proto(p) => out.push(*p),
+            Field::Port(p) => out.extend_from_slice(&p.to_be_bytes()),
+        }
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
+}
+
+/// The fields of these types that the bytes hold; `None` when they do not fit.
+pub(super) fn decode_fields(types: &[&str], mut bytes: &[u8]) -> Option<Vec<Field>> {
+    let mut out = Vec::with_capacity(types.len());
+    for kind in types {
+        let len: usize = match *kind {
+            "ipv6_addr" | "ifname" => 16,
+            "ipv4_addr" => 4,
+            "ether_addr" => 6,
+            "inet_proto" => 1,
+            "inet_service" => 2,
+            _ => return None,
+        };
+        let value = bytes.get(..len)?;
+        out.push(match *kind {
+            "ipv4_addr" => Field::Ip(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
+            "ipv6_addr" => Field::Ip(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
+            "ether_addr" => Field::Mac(Mac(value.try_into().ok()?)),
+            "inet_proto" => Field::Proto(value[0]),
+            "inet_service" => Field::Port(u16::from_be_bytes(value.try_into().ok()?)),
+            _ => Field::Iface(super::wire::text(value)),
+        });
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(out)
+}
+
+/// Writes the elements of one [`Element`]: one, or two for an interval of one field.
+/// `whole` adds what only a new element has: value and timeout.
+pub(super) fn encode(buffer: &mut Buffer, element: &Element, whole: bool) {
+    let open = buffer.nest(LIST_ELEM);
+    put_key(buffer, ELEM_KEY, &encode_fields(&element.key));
+    if has_boundaries(element.set) {
+        buffer.end_nest(&open);
+        let after = element.end.as_deref().and_then(after);
+        if let Some(after) = after {
+            let open = buffer.nest(LIST_ELEM);
+            put_key(buffer, ELEM_KEY, &after);
+            buffer.put(ELEM_FLAGS, &INTERVAL_END.to_be_bytes());
+            buffer.end_nest(&open);
+        }
+        return;
+    }
+    if let Some(end) = &element.end {
+        put_key(buffer, ELEM_KEY_END, &encode_fields(end));
+    }
+    if whole {
+        if let Some(data) = &element.data {
+            put_key(buffer, ELEM_DATA, &encode_fields(data));
+        }
+        if let Some(left) = element.expires.and_then(time_left) {
+            buffer.put(ELEM_TIMEOUT, &left.to_be_bytes());
+        }
+    }
+    buffer.end_nest(&open);
+}
+
+fn put_key(buffer: &mut Buffer, kind: u16, bytes: &[u8]) {
+    let open = buffer.nest(kind);
+    buffer.put(DATA_VALUE, bytes);
+    buffer.end_nest(&open);
+}
+
+/// The milliseconds until then; `None` when it is over.
+pub(super) fn time_left(expires: Expires) -> Option<u64> {
+    let end = UNIX_EPOCH + Duration::from_secs(expires.0);
+    let left = end.duration_since(SystemTime::now()).ok()?;
+    u64::try_from(left.as_millis()).ok().filter(|ms| *ms > 0)
+}
+
+/// The boundary after a range's last address; `None` after the last address there is.
+fn after(end: &[Field]) -> Option<Vec<u8>> {
+    match end.first()? {
+        Field::Ip(IpAddr::V4(a)) => Some(a.to_bits().checked_add(1)?.to_be_bytes().to_vec()),
+        Field::Ip(IpAddr::V6(a)) => Some(a.to_bits().checked_add(1)?.to_be_bytes().to_vec()),
+        _ => None,
+    }
+}
+
+/// One element as the kernel tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Raw {
+    pub key: Vec<u8>,
+    pub end: Option<Vec<u8>>,
+    pub data: Option<Vec<u8>>,
+    pub is_end: bool,
+    /// Milliseconds until it leaves its set.
+    pub left: Option<u64>,
+    /// Packets and bytes.
+    pub counter: Option<(u64, u64)>,
+}
+
+/// The elements in a `NFTA_SET_ELEM_LIST_ELEMENTS` attribute.
+pub(super) fn decode(list: &[u8]) -> impl Iterator<Item = Raw> {
+    attributes(list)
+        .filter(|(kind, _)| *kind == LIST_ELEM)
+        .filter_map(|(_, bytes)| {
+            let value = |kind| find(find(bytes, kind)?, DATA_VALUE).map(<[u8]>::to_vec);
+            let number = |kind| find(bytes, kind).and_then(be64);
+            Some(Raw {
+                key: value(ELEM_KEY)?,
+                end: value(ELEM_KEY_END),
+                data: value(ELEM_DATA),
+                is_end: find(bytes, ELEM_FLAGS)
+                    .and_then(be32)
+                    .is_some_and(|f| f & INTERVAL_END != 0),
+                left: number(ELEM_TIMEOUT).map(|t| number(ELEM_EXPIRATION).unwrap_or(t)),
+                counter: find(bytes, ELEM_EXPR)
+                    .and_then(|e| find(e, EXPR_DATA))
+                    .and_then(|c| Some((be64(find(c, COUNTER_PACKETS)?)?, be64(find(c, COUNTER_BYTES)?)?))),
+            })
+        })
+}
+
+/// Key and inclusive end of each interval, from the boundaries of a set of one field.
+pub(super) fn pair_boundaries(mut raw: Vec<Raw>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    // At one address the end of one interval comes before the start of the next.
+    raw.sort_by(|a, b| (&a.key, !a.is_end).cmp(&(&b.key, !b.is_end)));
+    let mut out = Vec::new();
+    let mut start: Option<Vec<u8>> = None;
+    for r in raw {
+        if r.is_end {
+            if let Some(s) = start.take() {
+                out.push((s, before(&r.key)));
+            }
+        } else {
+            start = Some(r.key);
+        }
+    }
+    if let Some(s) = start {
+        let last = vec![0xff; s.len()];
+        out.push((s, last));
+    }
+    out
+}
+
+fn before(key: &[u8]) -> Vec<u8> {
+    let mut out = key.to_vec();
+    for byte in out.iter_mut().rev() {
+        let (less, borrow) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrow {
+            break;
+        }
+    }
+    out
+}

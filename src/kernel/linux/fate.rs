@@ -1,0 +1,145 @@
+//! Which removals of a plan need not be asked for, because the kernel does them.
+//!
+//! Pure. Deleting a namespace deletes what is in it, and a veth end its pair; an interface
+//! takes along its addresses, routes, neighbours and its place in a bridge; a table its
+//! elements. A thing that is removed and made again differently is changed in place.
+
+use std::collections::HashMap;
+
+use super::ruleset;
+use crate::plan::{Hop, Object, Place, Ruleset, Step};
+
+/// What becomes of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Do,
+    /// Comes about with another step, number so-and-so.
+    With(usize),
+    /// Comes about by itself after the last step.
+    Later,
+}
+
+/// Where in a plan the things stand that take others along, or replace them.
+#[derive(Default)]
+struct Index<'a> {
+    namespace: Option<usize>,
+    /// Interfaces that a removed veth pair has.
+    ends: HashMap<(&'a Place, &'a str), usize>,
+    rulesets: HashMap<(&'a Place, Ruleset), usize>,
+    made: HashMap<Identity<'a>, usize>,
+}
+
+/// What makes two objects with different properties the same thing.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity<'a> {
+    at: &'a Place,
+    name: &'a str,
+    other: Option<(&'a Place, &'a str)>,
+}
+
+/// The fate of each step. `is_there` tells whether a container's namespace still exists.
+pub(super) fn fates(steps: &[Step], mut is_there: impl FnMut(&Place) -> bool) -> Vec<Fate> {
+    let index = index(steps);
+    let fate = |(i, step): (usize, &Step)| match step {
+        Step::Add(_) => Fate::Do,
+        Step::Del(gone) => removal(&index, i, gone, &mut is_there),
+    };
+    steps.iter().enumerate().map(fate).collect()
+}
+
+fn index(steps: &[Step]) -> Index<'_> {
+    let mut out = Index::default();
+    for (i, step) in steps.iter().enumerate() {
+        match step {
+            Step::Add(o) => {
+                if let Some(id) = identity(o) {
+                    out.made.insert(id, i);
+                }
+            }
+            Step::Del(Object::Namespace) => out.namespace = Some(i),
+            Step::Del(Object::Ruleset { at, which }) => {
+                out.rulesets.insert((at, *which), i);
+            }
+            Step::Del(Object::Veth {
+                at,
+                port,
+                sandbox,
+                inside,
+                ..
+            }) => {
+                out.ends.insert((at, port), i);
+                out.ends.insert((sandbox, inside), i);
+            }
+            Step::Del(_) => {}
+        }
+    }
+    out
+}
+
+fn removal(index: &Index<'_>, i: usize, gone: &Object, is_there: &mut impl FnMut(&Place) -> bool) -> Fate {
+    let after = |n: Option<&usize>| n.copied().filter(|n| *n > i);
+    if let Some(n) = after(identity(gone).and_then(|id| index.made.get(&id))) {
+        return Fate::With(n);
+    }
+    if let Some(n) = after(index.namespace.as_ref()) {
+        match gone {
+            Object::Uplink { .. } => return Fate::Later,
+            o if *o.place() == Place::Router => return Fate::With(n),
+            _ => {}
+        }
+    }
+    let taker = match gone {
+        Object::Element(e) => index.rulesets.get(&(&e.at, ruleset::of(e.table))),
+        o => iface(o).and_then(|name| index.ends.get(&(o.place(), name))),
+    };
+    if let Some(n) = after(taker) {
+        // The end in the container goes with the pair, which may itself go with the router.
+        return Fate::With(after(index.namespace.as_ref()).unwrap_or(n));
+    }
+    match gone {
+        Object::Veth { sandbox, .. } if !is_there(sandbox) => Fate::Later,
+        _ => Fate::Do,
+    }
+}
+
+fn identity(object: &Object) -> Option<Identity<'_>> {
+    match object {
+        Object::Bridge { at, name, .. } => Some(Identity {
+            at,
+            name,
+            other: None,
+        }),
+        Object::Uplink { host, router, .. } => Some(Identity {
+            at: &Place::Host,
+            name: host,
+            other: Some((&Place::Router, router)),
+        }),
+        Object::Veth {
+            at,
+            port,
+            sandbox,
+            inside,
+            ..
+        } => Some(Identity {
+            at,
+            name: port,
+            other: Some((sandbox, inside)),
+        }),
+        _ => None,
+    }
+}
+
+/// The interface an object hangs on.
+fn iface(object: &Object) -> Option<&str> {
+    match object {
+        Object::BridgePort { port, .. } | Object::Fdb { port, .. } => Some(port),
+        Object::Up { iface, .. }
+        | Object::Address { iface, .. }
+        | Object::Neighbour { iface, .. }
+        | Object::Route {
+            hop: Hop::Dev(iface) | Hop::Via(_, iface),
+            ..
+        } => Some(iface),
+        _ => None,
+    }
+}

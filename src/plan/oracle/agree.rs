@@ -11,7 +11,9 @@ use super::wall::{Packet, Wall};
 use super::worlds::{self, OUTSIDE, host, packets, parties};
 use crate::model::{Decision, Endpoint, Family, Flow, Party, Router, World, decide};
 use crate::plan::elements::host_end;
-use crate::plan::{Element, Field, Machine, Names, Object, Place, SetName, State, Table, desired};
+use crate::plan::{
+    Element, Field, MARK_IN, MARK_OUT, Machine, Names, Object, Place, SetName, State, Table, desired,
+};
 
 pub fn everything(names: &Names, world: &World) -> State {
     let machine = Machine {
@@ -114,9 +116,10 @@ impl<'w> Compiled<'w> {
             for (proto, port) in kinds {
                 let allowed = principles::one(self.world, from, to, (*proto, *port));
                 let first = packet(BRIDGE, from, to, *proto, *port);
-                prop_assert_eq!(wall.marks(&first), allowed, "{:?}", first);
-                let answer = first.answer(iif);
-                prop_assert_eq!(wall.marks(&answer), allowed, "{:?}", answer);
+                let way = if iif == BRIDGE { MARK_IN } else { MARK_OUT };
+                prop_assert_eq!(wall.marks(&first), if allowed { way } else { 0 }, "{:?}", first);
+                let (answer, back) = (first.answer(iif), if allowed { MARK_IN } else { 0 });
+                prop_assert_eq!(wall.marks(&answer), back, "{:?}", answer);
             }
         }
         self.check_to_host(e, from, kinds)
@@ -132,7 +135,9 @@ impl<'w> Compiled<'w> {
             let first = packet(BRIDGE, from, to, *proto, *port);
             let allowed = principles::one(self.world, from, principles::host(family), (*proto, *port));
             let passes = match router {
-                Router::Own => wall.marks(&first) && wall.marks(&first.answer(beyond(router))),
+                Router::Own => {
+                    wall.marks(&first) == MARK_IN && wall.marks(&first.answer(beyond(router))) == MARK_IN
+                }
                 // Everybody may ping a gateway.
                 Router::Host if matches!(proto, 1 | 58) => continue,
                 Router::Host => wall.lets_in(&first),
@@ -144,7 +149,7 @@ impl<'w> Compiled<'w> {
                 .filter(|a| Family::of(*a) == family && *a != to)
             {
                 let other = packet(BRIDGE, from, other, *proto, *port);
-                prop_assert!(!wall.marks(&other), "{:?}", other);
+                prop_assert_eq!(wall.marks(&other), 0, "{:?}", other);
             }
         }
         Ok(())
@@ -169,16 +174,17 @@ impl<'w> Compiled<'w> {
                 let allowed = principles::one(self.world, asked, to, (*proto, *port));
                 let from_host = self.world.host.contains(&asked);
                 if router == Router::Host {
-                    prop_assert!(
-                        !wall.marks(&first),
+                    prop_assert_eq!(
+                        wall.marks(&first),
+                        0,
                         "routed straight at the container: {:?}",
                         first
                     );
                 }
                 first.translated = self.translates(from_host, &first);
                 // In host mode the host's own packets meet no rule on the way out.
-                let enters = (from_host && router == Router::Host) || wall.marks(&first);
-                let passes = first.translated && enters && wall.marks(&first.answer(BRIDGE));
+                let enters = (from_host && router == Router::Host) || wall.marks(&first) == MARK_IN;
+                let passes = first.translated && enters && wall.marks(&first.answer(BRIDGE)) == MARK_OUT;
                 prop_assert_eq!(passes, allowed, "{:?}", first);
             }
         }

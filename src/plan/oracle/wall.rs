@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::model::Family;
 use crate::plan::skeleton::ruleset;
-use crate::plan::{Element, Field, MARK, Names, Object, Place, Ruleset, SetName, State, Table};
+use crate::plan::{Element, Field, MARK_IN, MARK_OUT, Names, Object, Place, Ruleset, SetName, State, Table};
 
 /// A packet at a hook.
 #[derive(Clone, Debug)]
@@ -71,19 +71,19 @@ impl Wall {
         Self { chains, sets }
     }
 
-    /// Whether a packet leaves prerouting with the mark that means "allowed".
-    pub fn marks(&self, packet: &Packet) -> bool {
-        let mut mark = true;
+    /// The marks with which a packet leaves prerouting: where it may go.
+    pub fn marks(&self, packet: &Packet) -> u32 {
+        let mut mark = MARK_IN | MARK_OUT;
         assert_ne!(self.chain("judge", packet, &mut mark), End::Drop);
         mark
     }
 
     /// Whether a packet to the router or host itself is let in.
     pub fn lets_in(&self, packet: &Packet) -> bool {
-        self.chain("to_us", packet, &mut false) != End::Drop
+        self.chain("to_us", packet, &mut 0) != End::Drop
     }
 
-    fn chain(&self, name: &str, packet: &Packet, mark: &mut bool) -> End {
+    fn chain(&self, name: &str, packet: &Packet, mark: &mut u32) -> End {
         for rule in &self.chains[name] {
             let words: Vec<&str> = rule.iter().map(String::as_str).collect();
             match self.rule(&words, packet, mark) {
@@ -95,7 +95,7 @@ impl Wall {
     }
 
     /// `None`: on to the next rule.
-    fn rule<'w>(&self, mut words: &'w [&'w str], packet: &Packet, mark: &mut bool) -> Option<End> {
+    fn rule<'w>(&self, mut words: &'w [&'w str], packet: &Packet, mark: &mut u32) -> Option<End> {
         loop {
             match words {
                 [] => return None,
@@ -108,12 +108,11 @@ impl Wall {
                     return (end != End::Return).then_some(end);
                 }
                 ["meta", "mark", "set", "meta", "mark", "|", bits] => {
-                    assert_eq!(*bits, format!("{MARK:#010x}"));
-                    *mark = true;
+                    *mark |= u32::from_str_radix(bits.trim_start_matches("0x"), 16).unwrap();
                     return None;
                 }
-                ["meta", "mark", "set", "meta", "mark", "&", _] => {
-                    *mark = false;
+                ["meta", "mark", "set", "meta", "mark", "&", bits] => {
+                    *mark &= u32::from_str_radix(bits.trim_start_matches("0x"), 16).unwrap();
                     return None;
                 }
                 ["limit", "rate", _, rest @ ..] => words = rest,

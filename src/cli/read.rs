@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use super::args::{Exec, Run};
 use crate::model::{End, Party};
 use crate::ops::publish::PortMap;
-use crate::ops::{Error, Result, run};
-use crate::sandbox::{ExecRequest, Limits, Root, Spec, Tmpfs, Volume};
+use crate::ops::{Error, ExecRequest, Limits, Result, Root, Spec, Tmpfs, Volume, run};
 
 fn input(value: &str, reason: &str, hint: &str) -> Error {
     Error::Input {

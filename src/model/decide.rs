@@ -3,100 +3,23 @@
 //! `why`, `reach` and `graph` ask it; the tests assert that real packets and the compiled
 //! sets agree with it.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
-
-use super::{End, Endpoint, Family, Link, Name, Published, Service, World};
-
-/// Who sends, or is sent to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Party {
-    Container(Name),
-    Host,
-    /// Somewhere that is neither a container nor the host.
-    World,
-    Address(IpAddr),
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Container(n) => write!(f, "{n}"),
-            Self::Host => f.write_str("host"),
-            Self::World => f.write_str("world"),
-            Self::Address(a) => write!(f, "{a}"),
-        }
-    }
-}
-
-/// The question: may `from` open a flow to `to`, of this service, in this family?
-/// A service wider than one port asks whether all of it may pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flow {
-    pub from: Party,
-    pub to: Party,
-    pub service: Service,
-    pub family: Family,
-}
-
-/// The kind of thing that decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rule {
-    /// A link, or the lack of one.
-    Link,
-    /// A published port, or the lack of one.
-    Port,
-    /// What holds without either.
-    Default,
-    /// An end that does not exist or has no address of the family.
-    Missing,
-}
-
-/// One reason, in words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Reason {
-    pub rule: Rule,
-    pub text: String,
-}
-
-/// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    pub allowed: bool,
-    pub because: Vec<Reason>,
-    /// The command that would change the answer.
-    pub change: Option<String>,
-}
-
-impl Decision {
-    fn yes(rule: Rule, text: String, change: Option<String>) -> Self {
-        Self {
-            allowed: true,
-            because: vec![Reason { rule, text }],
-            change,
-        }
-    }
-
-    fn no(rule: Rule, text: String, change: Option<String>) -> Self {
-        Self {
-            allowed: false,
-            because: vec![Reason { rule, text }],
-            change,
-        }
-    }
-
-    fn also(mut self, rule: Rule, text: String) -> Self {
-        self.because.push(Reason { rule, text });
-        self
-    }
-}
+use super::{
+    Decision, End, Endpoint, Family, Flow, Link, Name, Party, Ports, Published, Reason, Rule, Service, World,
+};
 
 /// Decides one flow.
 #[must_use]
 pub fn decide(world: &World, flow: &Flow) -> Decision {
+    for party in [&flow.from, &flow.to] {
+        if let Party::Address(ip) = party
+            && Family::of(*ip) != flow.family
+        {
+            let text = format!("{ip} is no IPv{} address", flow.family.digit());
+            return Decision::no(Rule::Missing, text, None);
+        }
+    }
     let flow = &Flow {
         from: resolve(world, &flow.from),
         to: resolve(world, &flow.to),
@@ -158,9 +81,16 @@ fn endpoint<'w>(world: &'w World, name: &Name, family: Family) -> Result<&'w End
 fn between(world: &World, from: &Endpoint, to: &Endpoint, flow: &Flow) -> Decision {
     let (a, b) = (&from.container, &to.container);
     let joins = |l: &&Link, x: &Endpoint, y: &Endpoint| x.is(&l.from) && y.is(&l.to);
+    if !world.joins(from, to) {
+        let text = format!(
+            "no link joins `{a}` on network `{}` to `{b}` on `{}`: one is in the router namespace, one on the host",
+            from.network, to.network
+        );
+        return Decision::no(Rule::Default, text, None);
+    }
     let mut forward = world.links.iter().filter(|l| joins(l, from, to));
-    if let Some(link) = forward.clone().find(|l| l.service.contains(flow.service)) {
-        return Decision::yes(Rule::Link, link.words(), Some(unlink_command(link)));
+    if let Some(decision) = by_links(forward.clone(), flow.service) {
+        return decision;
     }
     let change = Some(format!("moat link {a} {}", target(b.as_str(), flow.service)));
     let text = match forward.next() {
@@ -190,31 +120,68 @@ fn between(world: &World, from: &Endpoint, to: &Endpoint, flow: &Flow) -> Decisi
     }
 }
 
+/// Yes, when the links together open all of a service: one link, or several ranges side by side.
+fn by_links<'l>(links: impl Iterator<Item = &'l Link> + Clone, asked: Service) -> Option<Decision> {
+    let one = links.clone().find(|l| l.service.contains(asked));
+    let used: Vec<&Link> = match (one, asked) {
+        (Some(link), _) => vec![link],
+        (None, Service::Ports(proto, wanted)) => {
+            let ranges = links.filter_map(|l| match l.service {
+                Service::Ports(p, r) if p == proto => Some((r, l)),
+                _ => None,
+            });
+            cover(ranges, wanted)?
+        }
+        (None, _) => return None,
+    };
+    let reason = |l: &&Link| Reason {
+        rule: Rule::Link,
+        text: l.words(),
+    };
+    Some(Decision {
+        allowed: true,
+        because: used.iter().map(reason).collect(),
+        change: used.first().map(|l| unlink_command(l)),
+    })
+}
+
+/// What brings the ranges that cover all of `wanted`, if they do.
+fn cover<T>(ranges: impl Iterator<Item = (Ports, T)> + Clone, wanted: Ports) -> Option<Vec<T>> {
+    let mut used = Vec::new();
+    let mut next = wanted.first;
+    loop {
+        let (range, what) = ranges
+            .clone()
+            .filter(|(r, _)| r.contains(next))
+            .max_by_key(|(r, _)| r.last)?;
+        used.push(what);
+        if range.last >= wanted.last {
+            return Some(used);
+        }
+        next = range.last + 1;
+    }
+}
+
 fn to_host(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
     let a = &from.container;
-    let mut links = world
+    let links = world
         .links
         .iter()
         .filter(|l| l.to == End::Host && from.is(&l.from));
-    match links.find(|l| l.service.contains(flow.service)) {
-        Some(link) => Decision::yes(Rule::Link, link.words(), Some(unlink_command(link))),
-        None => Decision::no(
+    by_links(links, flow.service).unwrap_or_else(|| {
+        Decision::no(
             Rule::Default,
             format!("the host's own services are closed to `{a}`"),
             Some(format!("moat link {a} {}", target("host", flow.service))),
-        ),
-    }
+        )
+    })
 }
 
 fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
     let a = &from.container;
     if let Party::Address(ip) = flow.to {
-        if Family::of(ip) != flow.family {
-            let text = format!("{ip} is no IPv{} address", flow.family.digit());
-            return Decision::no(Rule::Missing, text, None);
-        }
         if world.is_inside(ip) {
-            return Decision::no(Rule::Missing, format!("no container has the address {ip}"), None);
+            return nobodys(ip);
         }
     }
     let opens = |l: &&Link| match (&l.to, &flow.to) {
@@ -223,10 +190,9 @@ fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
         (End::Cidr(range), _) => *range == flow.family.everything(),
         _ => false,
     };
-    let mut links = world.links.iter().filter(|l| from.is(&l.from)).filter(opens);
-    let link = links.find(|l| l.service.contains(flow.service));
+    let links = world.links.iter().filter(|l| from.is(&l.from)).filter(opens);
     let network = world.networks.get(&from.network);
-    match (network.is_some_and(|n| n.internal), link) {
+    match (network.is_some_and(|n| n.internal), by_links(links, flow.service)) {
         (false, _) => Decision::yes(
             Rule::Default,
             format!("network `{}` has a way out", from.network),
@@ -234,7 +200,7 @@ fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
                 "moat net create NAME --internal, and run `{a}` with --net NAME"
             )),
         ),
-        (true, Some(link)) => Decision::yes(Rule::Link, link.words(), Some(unlink_command(link))),
+        (true, Some(decision)) => decision,
         (true, None) => Decision::no(
             Rule::Default,
             format!("network `{}` is internal: it has no way out", from.network),
@@ -248,28 +214,45 @@ fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
 
 fn from_outside(world: &World, to: &Endpoint, flow: &Flow) -> Decision {
     let b = &to.container;
+    if let Party::Address(ip) = flow.from
+        && world.is_inside(ip)
+    {
+        return nobodys(ip);
+    }
     let fits = |p: &&Published| {
         p.container == *b
-            && Service::Ports(p.proto, super::Ports { first: p.port, last: p.port }).contains(flow.service)
             && p.host_ip.is_none_or(|ip| Family::of(ip) == flow.family)
             // Published on loopback means: for the host alone.
             && (flow.from == Party::Host || p.host_ip.is_none_or(|ip| !ip.is_loopback()))
+            && Some(p.proto) == flow.service.proto()
     };
-    match world.published.iter().find(fits) {
-        Some(p) => Decision::yes(Rule::Port, p.words(), None),
-        None => {
-            let port = flow
-                .service
-                .ports()
-                .map_or_else(|| "PORT".to_owned(), |p| p.to_string());
-            let proto = flow.service.proto().map_or("tcp", super::Proto::as_str);
-            Decision::no(
-                Rule::Port,
-                format!("`{b}` publishes no port that covers {}", flow.service),
-                Some(format!("moat run --name {b} -p {port}:{port}/{proto} …")),
-            )
+    let ports = |p| Ports { first: p, last: p };
+    let maps = world.published.iter().filter(fits).map(|p| (ports(p.port), p));
+    let used = flow.service.ports().and_then(|wanted| cover(maps, wanted));
+    if let Some(used) = used {
+        let mut decisions = used.iter().map(|p| Decision::yes(Rule::Port, p.words(), None));
+        if let Some(first) = decisions.next() {
+            return decisions.fold(first, |all, d| Decision {
+                because: [all.because, d.because].concat(),
+                ..all
+            });
         }
     }
+    let port = flow
+        .service
+        .ports()
+        .map_or_else(|| "PORT".to_owned(), |p| p.to_string());
+    let proto = flow.service.proto().map_or("tcp", super::Proto::as_str);
+    Decision::no(
+        Rule::Port,
+        format!("`{b}` publishes no port that covers {}", flow.service),
+        Some(format!("moat run --name {b} -p {port}:{port}/{proto} …")),
+    )
+}
+
+/// The answer where an address is inside a network, and nobody's.
+fn nobodys(ip: IpAddr) -> Decision {
+    Decision::no(Rule::Missing, format!("no container has the address {ip}"), None)
 }
 
 /// `db:5432/tcp` as `moat link` takes it.

@@ -3,15 +3,17 @@
 mod decide;
 mod end;
 mod family;
+mod flow;
 mod mac;
 mod name;
 mod service;
 mod subnet;
 mod world;
 
-pub use decide::{Decision, Flow, Party, Reason, Rule, decide};
+pub use decide::decide;
 pub use end::{End, EndError, Link};
 pub use family::Family;
+pub use flow::{Decision, Flow, Party, Reason, Rule};
 pub use mac::{Mac, MacError};
 pub use name::{Name, NameError};
 pub use service::{Ports, Proto, Service, ServiceError};

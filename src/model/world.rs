@@ -49,6 +49,12 @@ impl Network {
     pub fn subnet(&self, family: Family) -> Option<Subnet> {
         self.subnets.iter().copied().find(|s| s.family() == family)
     }
+
+    /// Whether two networks meet in one router: only there can a link join them.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        self.router == other.router
+    }
 }
 
 /// The one interface of one container.
@@ -111,6 +117,13 @@ impl World {
     #[must_use]
     pub fn holder(&self, ip: IpAddr) -> Option<&Endpoint> {
         self.endpoints.values().find(|e| e.addresses.contains(&ip))
+    }
+
+    /// Whether the networks of two endpoints meet in one router.
+    #[must_use]
+    pub fn joins(&self, a: &Endpoint, b: &Endpoint) -> bool {
+        let network = |e: &Endpoint| self.networks.get(&e.network);
+        matches!((network(a), network(b)), (Some(a), Some(b)) if a.meets(b))
     }
 
     /// Whether an address belongs to some network's range.

@@ -84,7 +84,8 @@ impl Moat {
     ) -> Result<()> {
         let mut applied = if from_nothing { State::new() } else { first.clone() };
         let mut wanted = if from_nothing { first } else { read(self)? };
-        while applied != wanted {
+        // Not `!=`: a new end of a link that lasts for a time is a change too.
+        while !Plan::change(&applied, &wanted).is_empty() {
             self.change(&applied, &wanted)?;
             applied = wanted;
             wanted = read(self)?;

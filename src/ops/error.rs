@@ -140,7 +140,9 @@ fn store_hint(e: &store::Error) -> Option<String> {
     let text = match e {
         E::NameTaken { name } => format!("`moat rm -f {name}` removes it, or choose another --name"),
         E::NetworkExists { name } => format!("`moat net rm {name}` removes it once nothing is attached"),
-        E::AddressTaken { .. } | E::MacTaken { .. } => "leave it out to get a free one".into(),
+        E::AddressTaken { .. } | E::AddressUnfit { .. } | E::MacTaken { .. } => {
+            "leave it out to get a free one".into()
+        }
         E::Exhausted { .. } => {
             "remove containers, or make a larger network: `moat net create NAME --subnet CIDR`".into()
         }

@@ -78,7 +78,7 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
         let added = links.iter().try_for_each(|l| moat.store.add_link(l));
         let after = added.map_err(Error::from).and_then(|()| affected(moat, &links));
         moat.store.roll_back()?;
-        return Ok(Some(Plan::between(&before, &after?)));
+        return Ok(Some(Plan::change(&before, &after?)));
     }
     let intent = moat.store.write(|s| {
         // Again, now that nobody can remove them meanwhile.
@@ -93,9 +93,6 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
         )?)
     })?;
     fault::step("opening the link")?;
-    // A new end for a link that lasts for a time is a change that no comparison shows.
-    let timed = request.lasting.is_some();
-    let before = if timed { without_timed(&before) } else { before };
     let done = moat.converge(before, |m| affected(m, &links), false);
     if let Err(e) = done {
         let _ = moat.store.write(|s| {
@@ -112,11 +109,6 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     refresh(moat, &links)?;
     moat.store.finish(intent)?;
     Ok(None)
-}
-
-fn without_timed(s: &State) -> State {
-    let timed = |o: &&Object| !matches!(o, Object::Element(e) if e.expires.is_some());
-    s.iter().filter(timed).cloned().collect()
 }
 
 fn links_only(s: &State) -> State {
@@ -154,7 +146,7 @@ fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: b
         moat.store.begin()?;
         let after = remove_rows(&moat.store, from, to, service).and_then(|()| affected(moat, &links));
         moat.store.roll_back()?;
-        return Ok(Some(Plan::between(&before, &after?)));
+        return Ok(Some(Plan::change(&before, &after?)));
     }
     let intent = moat.store.write(|s| {
         remove_rows(s, from, to, service)?;

@@ -108,7 +108,7 @@ fn new_objects(moat: &mut Moat, network: &Network) -> Result<crate::plan::State>
     if network.router == Router::Host {
         let machine = moat.machine()?;
         s.extend(desired::way_out(&moat.names, &machine));
-        let host = moat.host_addresses()?;
+        let host = desired::lone_host_addresses(&moat.world()?);
         s.extend(desired::host_addresses(
             &moat.names,
             &crate::plan::Place::Host,

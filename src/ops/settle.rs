@@ -294,7 +294,7 @@ impl Moat {
     /// # Errors
     /// The step that failed.
     pub fn change(&mut self, before: &State, after: &State) -> Result<()> {
-        self.apply(&Plan::between(before, after))
+        self.apply(&Plan::change(before, after))
     }
 
     /// The world as far as it is needed for the whole of a question or a picture.

@@ -227,7 +227,16 @@ pub fn router_policy(names: &Names, family: Family) -> State {
     ])
 }
 
-/// The ranges that links alone judge: subnets and the host's addresses.
+/// The host's addresses that lie in no network. In host mode the gateways are addresses of
+/// the host too: they are inside their subnets, and `net` has them.
+#[must_use]
+pub fn lone_host_addresses(world: &World) -> Vec<IpAddr> {
+    let lone = world.host.iter().copied().filter(|ip| !world.is_inside(*ip));
+    lone.collect()
+}
+
+/// What links alone judge beside the subnets: these addresses of the host. None of them may
+/// lie in a subnet (see [`lone_host_addresses`]): the kernel refuses intervals that overlap.
 #[must_use]
 pub fn host_addresses(names: &Names, at: &Place, addresses: &[IpAddr]) -> State {
     let uplink: [IpAddr; 2] = [names.host4.into(), names.host6.into()];
@@ -285,6 +294,15 @@ pub fn net(names: &Names, net: &Network) -> State {
                 to: range,
                 hop,
             });
+        } else {
+            // What the host's own clients of a published port send from.
+            let gateway = vec![Field::Ip(subnet.gateway())];
+            s.insert(Object::Element(element(
+                &at,
+                Table::Wall,
+                SetName::Host(family),
+                gateway,
+            )));
         }
     }
     if at == Place::Host {
@@ -502,13 +520,14 @@ pub fn everything(
     let mut s = State::new();
     let own = world.networks.values().any(|n| n.router == Router::Own);
     let hosted = world.networks.values().any(|n| n.router == Router::Host);
+    let lone = lone_host_addresses(world);
     if own {
         s.extend(foundation(names, machine));
-        s.extend(host_addresses(names, &Place::Router, &world.host));
+        s.extend(host_addresses(names, &Place::Router, &lone));
     }
     if hosted {
         s.extend(way_out(names, machine));
-        s.extend(host_addresses(names, &Place::Host, &world.host));
+        s.extend(host_addresses(names, &Place::Host, &lone));
     }
     for n in world.networks.values() {
         s.extend(net(names, n));

@@ -26,7 +26,7 @@ fn later(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 /// The elements between two containers, in the direction `from -> to`, and their peer entries.
 #[must_use]
 pub fn pair(world: &World, from: &Endpoint, to: &Endpoint) -> State {
-    if from.container == to.container {
+    if from.container == to.container || !world.joins(from, to) {
         return State::new();
     }
     let open: Vec<Open> = links(world, from, |end| to.is(end));
@@ -331,7 +331,7 @@ fn address(family: Family, n: u128) -> IpAddr {
 /// Whether two networks meet in one router: only there can a link join them.
 #[must_use]
 pub fn joinable(a: &Network, b: &Network) -> bool {
-    a.router == b.router
+    a.meets(b)
 }
 
 /// The elements between one container and every other, in both directions.

@@ -6,6 +6,8 @@ pub mod elements;
 mod golden;
 pub mod names;
 mod object;
+#[cfg(test)]
+mod oracle;
 pub mod skeleton;
 mod step;
 pub mod text;

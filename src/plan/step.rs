@@ -46,6 +46,27 @@ impl Plan {
         Self(gone.chain(new).collect())
     }
 
+    /// What makes `after` out of `before`, both planned: as [`Plan::between`], and an element
+    /// whose time changed is taken away and made again. What was observed is compared
+    /// with `between`: the time that an element has left is never exactly what was planned.
+    #[must_use]
+    pub fn change(before: &State, after: &State) -> Self {
+        let retimed = |o: &&Object| {
+            matches!((o, after.get(*o)), (Object::Element(a), Some(Object::Element(b)))
+            if a.expires.map(|x| x.0) != b.expires.map(|x| x.0))
+        };
+        let kept: State = before.iter().filter(|o| !retimed(o)).cloned().collect();
+        let mut gone: Vec<Step> = before
+            .iter()
+            .rev()
+            .filter(|o| retimed(o) || !after.contains(o))
+            .cloned()
+            .map(Step::Del)
+            .collect();
+        gone.extend(after.difference(&kept).cloned().map(Step::Add));
+        Self(gone)
+    }
+
     /// Makes all of `objects`.
     #[must_use]
     pub fn add(objects: &State) -> Self {

@@ -120,7 +120,9 @@ impl Store {
     /// # Errors
     /// [`Error::NameTaken`], or a database error.
     pub fn add_container(&self, c: &Container) -> Result<(), Error> {
-        if self.container(c.name.as_str())?.is_some() {
+        // By name alone: a name may look like the start of another container's id.
+        let named = "SELECT 1 FROM containers WHERE name=?1";
+        if !self.rows(named, [c.name.as_str()], |_| Ok(()))?.is_empty() {
             return Err(Error::NameTaken {
                 name: c.name.to_string(),
             });
@@ -238,6 +240,13 @@ impl Store {
         labels: &BTreeMap<String, String>,
         wish: &NewEndpoint,
     ) -> Result<(), Error> {
+        let fits = |ip: &IpAddr| network.subnets.iter().any(|s| s.assignable(*ip));
+        if let Some(ip) = wish.addresses.iter().find(|ip| !fits(ip)) {
+            return Err(Error::AddressUnfit {
+                ip: *ip,
+                network: network.name.to_string(),
+            });
+        }
         let mut addresses = Vec::new();
         for subnet in &network.subnets {
             let asked = wish.addresses.iter().find(|a| Family::of(**a) == subnet.family());
@@ -272,28 +281,30 @@ impl Store {
         .map(drop)
     }
 
-    /// The MAC comes from the address, so it is as unique as that.
+    /// The MAC comes from the address, so it is as unique as that; where somebody asked for
+    /// just this one, the second byte counts on.
     fn choose_mac(&self, network: &Network, asked: Option<Mac>, addresses: &[IpAddr]) -> Result<Mac, Error> {
-        let derived = match addresses.first() {
-            Some(IpAddr::V4(a)) => {
-                let [a, b, c, d] = a.octets();
-                Mac([0x02, 0x6d, a, b, c, d])
-            }
+        let (first, tail) = match addresses.first() {
+            Some(IpAddr::V4(a)) => (0x02, a.octets()),
             Some(IpAddr::V6(a)) => {
                 let [.., w, x, y, z] = a.octets();
-                Mac([0x06, 0x6d, w, x, y, z])
+                (0x06, [w, x, y, z])
             }
-            None => Mac([0x02, 0x6d, 0, 0, 0, 1]),
+            None => (0x02, [0, 0, 0, 1]),
         };
-        let mac = asked.unwrap_or(derived);
-        if self.mac_is_free(&network.name, mac)? {
-            Ok(mac)
-        } else {
-            Err(Error::MacTaken {
-                mac,
-                network: network.name.to_string(),
-            })
+        let [a, b, c, d] = tail;
+        let derived = (0..=u8::MAX).map(|n| Mac([first, 0x6d_u8.wrapping_add(n), a, b, c, d]));
+        let mut last = Mac([first, 0x6d, a, b, c, d]);
+        for mac in asked.map_or_else(|| derived.collect(), |mac| vec![mac]) {
+            if self.mac_is_free(&network.name, mac)? {
+                return Ok(mac);
+            }
+            last = mac;
         }
+        Err(Error::MacTaken {
+            mac: last,
+            network: network.name.to_string(),
+        })
     }
 
     /// Records the network namespace of a container's endpoint.

@@ -9,6 +9,8 @@ mod container;
 mod link;
 mod network;
 mod open;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use container::{Container, NewEndpoint, Phase};
@@ -33,6 +35,8 @@ pub enum Error {
     NetworkExists { name: String },
     #[error("the address {ip} is in use")]
     AddressTaken { ip: std::net::IpAddr },
+    #[error("network `{network}` has no such address for a container: {ip}")]
+    AddressUnfit { ip: std::net::IpAddr, network: String },
     #[error("the MAC address {mac} is in use on network `{network}`")]
     MacTaken { mac: crate::model::Mac, network: String },
     #[error("network `{network}` has no free IPv{family} address")]

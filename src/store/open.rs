@@ -1,13 +1,16 @@
 //! Opening the database, and transactions.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::Error;
 
 const LAYOUT: i64 = 1;
+
+/// How long a process waits for another one's transaction.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The open database of one world.
 pub struct Store {
@@ -47,8 +50,9 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Connection::open_with_flags(path, flags).map_err(fail)?;
-        db.busy_timeout(Duration::from_secs(20)).map_err(fail)?;
-        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA foreign_keys=ON;")
+        db.busy_timeout(PATIENCE).map_err(fail)?;
+        into_wal(&db).map_err(fail)?;
+        db.execute_batch("PRAGMA synchronous=OFF; PRAGMA foreign_keys=ON;")
             .map_err(fail)?;
         Ok(Self {
             db,
@@ -197,6 +201,22 @@ impl Store {
         self.rows("SELECT id, pid, started, what FROM intents", [], |r| {
             Ok((r.get(0)?, r.get(1)?, r.get::<_, i64>(2)? as u64, r.get(3)?))
         })
+    }
+}
+
+/// Switches to write-ahead logging. Two processes that do so at once to a new database would
+/// wait for each other, so SQLite refuses one of them without regard to the busy timeout.
+fn into_wal(db: &Connection) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    loop {
+        match db.execute_batch("PRAGMA journal_mode=WAL") {
+            Err(e)
+                if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
     }
 }
 

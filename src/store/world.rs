@@ -34,6 +34,10 @@ fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
     ))
 }
 
+fn lasts(link: &Link, now: u64) -> bool {
+    link.expires.is_none_or(|end| end > now)
+}
+
 /// An endpoint, and the namespace its container lives in once that is known.
 pub type Placed = (Endpoint, Option<PathBuf>);
 
@@ -92,7 +96,7 @@ impl Store {
         let mut found: BTreeMap<Name, Placed> = BTreeMap::new();
         let mut ends = Vec::new();
         let mut published = Vec::new();
-        for name in containers {
+        for name in containers.iter().collect::<BTreeSet<_>>() {
             ends.push(End::Container((*name).clone()));
             published.extend(self.published_of(Some(name))?);
             if let Some(placed) = self.endpoint(name)? {
@@ -106,7 +110,8 @@ impl Store {
                 found.insert((*name).clone(), placed);
             }
         }
-        let links: Vec<Link> = self.links_with(&ends)?.into_iter().map(|l| l.link).collect();
+        let rows = self.links_with(&ends)?.into_iter().map(|l| l.link);
+        let links: Vec<Link> = rows.filter(|l| lasts(l, now)).collect();
         let others: BTreeSet<&End> = links.iter().flat_map(|l| [&l.from, &l.to]).collect();
         for end in others {
             for name in self.named_by(end)? {
@@ -148,10 +153,7 @@ impl Store {
             ..World::default()
         };
         let mut places = BTreeMap::new();
-        world.links = links
-            .into_iter()
-            .filter(|l| l.expires.is_none_or(|e| e > now))
-            .collect();
+        world.links = links.into_iter().filter(|l| lasts(l, now)).collect();
         for row in self.networks()? {
             world.networks.insert(row.network.name.clone(), row.network);
         }

@@ -15,7 +15,7 @@ use super::{Linux, namespace};
 use crate::kernel::{Kernel, Scope};
 use crate::model::{Family, Mac};
 use crate::plan::{
-    Element, Expires, Field, Hop, MAIN, MARK, Names, Object, Place, Plan, Ruleset, SetName, State, Step,
+    Element, Expires, Field, Hop, MAIN, MARK_IN, Names, Object, Place, Plan, Ruleset, SetName, State, Step,
     Table, Verdict,
 };
 
@@ -201,10 +201,10 @@ fn base() -> State {
                 then,
             });
         };
-        rule(&router, 0, Some(MARK), None, Verdict::Lookup(MAIN));
+        rule(&router, 0, Some(MARK_IN), None, Verdict::Lookup(MAIN));
         rule(&router, 1, None, Some("lo"), Verdict::Lookup(MAIN));
         rule(&router, 2, None, None, Verdict::Prohibit);
-        rule(&host, 0, Some(MARK), None, Verdict::Lookup(n.route_table));
+        rule(&host, 0, Some(MARK_IN), None, Verdict::Lookup(n.route_table));
         rule(&host, 1, None, Some("lo"), Verdict::Lookup(n.route_table));
     }
     s

@@ -1,0 +1,137 @@
+//! The arrows between the layers point inwards:
+//! `cli, cni -> ops -> { sandbox, store, kernel -> plan } -> model`.
+//!
+//! Reads every path that starts at the crate's root in `src/`, comments left out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each layer may name. `main.rs` and `lib.rs` join everything and are free.
+const LAYERS: [(&str, &[&str]); 8] = [
+    ("model", &[]),
+    ("plan", &["model"]),
+    ("kernel", &["plan", "model"]),
+    ("store", &["model"]),
+    ("sandbox", &["model"]),
+    ("ops", &["sandbox", "store", "kernel", "plan", "model"]),
+    ("cli", &["ops", "model"]),
+    ("cni", &["ops", "model"]),
+];
+
+#[test]
+fn arrows_point_inwards() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for file in sources(&root) {
+        let inside: Vec<String> = modules(file.strip_prefix(&root).unwrap());
+        let Some(layer) = inside.first() else {
+            continue;
+        };
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| name == layer) else {
+            wrong.push(format!("{}: `{layer}` is no layer", file.display()));
+            continue;
+        };
+        let text = without_comments(&fs::read_to_string(&file).unwrap());
+        for target in targets(&text, inside.len()) {
+            let known = LAYERS.iter().any(|(name, _)| *name == target);
+            if known && target != *layer && !allowed.contains(&target.as_str()) {
+                wrong.push(format!("{}: `{layer}` must not use `{target}`", file.display()));
+            }
+        }
+    }
+    wrong.dedup();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn every_form_of_a_path_is_read() {
+    let read = |text: &str, depth| targets(&without_comments(text), depth);
+    assert_eq!(read("use crate::plan::Plan;", 2), ["plan"]);
+    assert_eq!(
+        read("use crate::{\n  kernel::{self, Error},\n  model::Name,\n};", 2),
+        ["kernel", "model"]
+    );
+    assert_eq!(read("let a = crate::store::Store::open(x);", 1), ["store"]);
+    assert_eq!(read("use super::super::kernel;", 2), ["kernel"]);
+    assert_eq!(read("use super::kernel; // crate::plan", 2), [""; 0]);
+    assert_eq!(read("let s = \"https://x\"; crate::ops::x()", 1), ["ops"]);
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The module a file is: none for the two roots of the crate.
+fn modules(file: &Path) -> Vec<String> {
+    let text = file.with_extension("").to_string_lossy().into_owned();
+    let parts = text.split('/').filter(|p| *p != "mod").map(str::to_owned);
+    match text.as_str() {
+        "main" | "lib" => vec![],
+        _ => parts.collect(),
+    }
+}
+
+fn without_comments(text: &str) -> String {
+    // `://` is part of a text, not the start of a comment.
+    let code = |l: &str| match l.match_indices("//").find(|(at, _)| !l[..*at].ends_with(':')) {
+        Some((at, _)) => l[..at].to_owned(),
+        None => l.to_owned(),
+    };
+    text.lines().map(|l| code(l) + "\n").collect()
+}
+
+/// The first segment of every path from the crate's root, in a module this deep.
+fn targets(text: &str, depth: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    for prefix in ["crate::".to_owned(), "super::".repeat(depth)] {
+        for (at, _) in text.match_indices(&prefix) {
+            let longer = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+            let rest = &text[at + prefix.len()..];
+            if !longer {
+                found.extend(first_segments(rest));
+            }
+        }
+    }
+    found
+}
+
+/// `a::b` gives `a`; `{a::{b, c}, d}` gives `a` and `d`.
+fn first_segments(rest: &str) -> Vec<String> {
+    let word = |s: &str| -> String {
+        s.trim_start()
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![word(rest)].into_iter().filter(|w| !w.is_empty()).collect();
+    };
+    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                found.push(word(&group[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(word(&group[start..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.retain(|w| !w.is_empty());
+    found
+}

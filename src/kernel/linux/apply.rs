@@ -10,14 +10,13 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::fate::{self, Fate};
 use super::links::{self, Peer};
 use super::namespace::{self, Namespace};
 use super::nft::Change;
 use super::routing::{self, Rule};
 use super::{Linux, entering, entries, ruleset, sysctl};
-use crate::kernel::Error;
-use crate::kernel::words;
+use crate::kernel::fate::{self, Fate};
+use crate::kernel::{Error, words};
 use crate::plan::{Element, Object, Place, Ruleset, Step};
 
 /// An uplink is given at least this.

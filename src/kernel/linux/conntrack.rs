@@ -47,14 +47,24 @@ pub enum Flows {
 impl Flows {
     fn families(self) -> &'static [i32] {
         match self {
-            Self::Of(IpAddr::V4(_)) | Self::Between { server: IpAddr::V4(_), .. } => &[libc::AF_INET],
-            Self::Of(IpAddr::V6(_)) | Self::Between { server: IpAddr::V6(_), .. } => &[libc::AF_INET6],
+            Self::Of(IpAddr::V4(_))
+            | Self::Between {
+                server: IpAddr::V4(_),
+                ..
+            } => &[libc::AF_INET],
+            Self::Of(IpAddr::V6(_))
+            | Self::Between {
+                server: IpAddr::V6(_),
+                ..
+            } => &[libc::AF_INET6],
         }
     }
 
     fn contain(self, flow: &Flow<'_>) -> bool {
         match self {
-            Self::Of(ip) => [flow.orig.src, flow.orig.dst, flow.reply.src, flow.reply.dst].contains(&Some(ip)),
+            Self::Of(ip) => {
+                [flow.orig.src, flow.orig.dst, flow.reply.src, flow.reply.dst].contains(&Some(ip))
+            }
             Self::Between {
                 client,
                 server,
@@ -104,7 +114,10 @@ pub(super) fn forget(socket: &mut Nfnl, flows: Flows) -> io::Result<usize> {
             },
         )?;
         for name in &names {
-            socket.ask(|buffer, seq, flags| delete(buffer, seq, flags, family, name), |_| None::<()>)?;
+            socket.ask(
+                |buffer, seq, flags| delete(buffer, seq, flags, family, name),
+                |_| None::<()>,
+            )?;
         }
         count += names.len();
     }
@@ -115,7 +128,11 @@ fn delete(buffer: &mut Buffer, seq: u32, flags: u16, family: u8, name: &[(u16, V
     let open = buffer.message(MSG_DELETE, flags, seq, family, 0);
     for (kind, value) in name {
         // The value of the tuple is a list already; only its flag is missing.
-        let nested = if *kind == TUPLE_ORIG { super::wire::NESTED } else { 0 };
+        let nested = if *kind == TUPLE_ORIG {
+            super::wire::NESTED
+        } else {
+            0
+        };
         buffer.put(kind | nested, value);
     }
     buffer.end_message(&open);

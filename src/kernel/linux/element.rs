@@ -162,12 +162,7 @@ pub(super) fn decode(list: &[u8]) -> impl Iterator<Item = Raw> {
                 left: number(ELEM_TIMEOUT).map(|t| number(ELEM_EXPIRATION).unwrap_or(t)),
                 counter: find(bytes, ELEM_EXPR)
                     .and_then(|e| find(e, EXPR_DATA))
-                    .and_then(|c| {
-                        Some((
-                            be64(find(c, COUNTER_PACKETS)?)?,
-                            be64(find(c, COUNTER_BYTES)?)?,
-                        ))
-                    }),
+                    .and_then(|c| Some((be64(find(c, COUNTER_PACKETS)?)?, be64(find(c, COUNTER_BYTES)?)?))),
             })
         })
 }

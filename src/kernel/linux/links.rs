@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind,
-    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData,
+    InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::rtnl::{Mode, Rtnl};
@@ -48,7 +48,9 @@ pub(super) fn add_pair(here: &mut Rtnl, name: &str, peer: &Peer<'_>, mtu: u32) -
 /// Gives an end of a pair its MTU and MAC, and no addresses of its own making.
 pub(super) fn set_end(here: &mut Rtnl, name: &str, mac: Option<Mac>, mtu: u32) -> io::Result<()> {
     let mut message = named(name);
-    message.attributes.extend([LinkAttribute::Mtu(mtu), no_generation()]);
+    message
+        .attributes
+        .extend([LinkAttribute::Mtu(mtu), no_generation()]);
     if let Some(mac) = mac {
         message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     }

@@ -8,7 +8,6 @@ mod apply;
 mod conntrack;
 mod element;
 mod entries;
-mod fate;
 mod links;
 mod namespace;
 mod nfnl;

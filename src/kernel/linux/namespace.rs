@@ -68,7 +68,13 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     on_thread(|| {
         unshare(CloneFlags::CLONE_NEWNET)?;
         let none: Option<&str> = None;
-        mount(Some("/proc/thread-self/ns/net"), path, none, MsFlags::MS_BIND, none)?;
+        mount(
+            Some("/proc/thread-self/ns/net"),
+            path,
+            none,
+            MsFlags::MS_BIND,
+            none,
+        )?;
         Ok(())
     })
 }

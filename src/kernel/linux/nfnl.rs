@@ -151,7 +151,9 @@ impl Nfnl {
                 Err(e) => return Err(e),
             }
         }
-        Err(io::Error::other("the kernel's state changed during every attempt"))
+        Err(io::Error::other(
+            "the kernel's state changed during every attempt",
+        ))
     }
 
     /// Reads to the end of an answer; whether all of it was consistent.

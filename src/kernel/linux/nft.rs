@@ -84,8 +84,7 @@ impl Nft {
     pub fn change(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, io::Error)> {
         let size = TRANSACTION / MESSAGE;
         for (n, chunk) in changes.chunks(size).enumerate() {
-            self.change_together(chunk)
-                .map_err(|(i, e)| (n * size + i, e))?;
+            self.change_together(chunk).map_err(|(i, e)| (n * size + i, e))?;
         }
         Ok(())
     }
@@ -112,7 +111,10 @@ impl Nft {
                 yield_to(refusal, &messages, &mut forms)?;
             }
         }
-        Err((0, io::Error::other("the kernel refused every form of a transaction")))
+        Err((
+            0,
+            io::Error::other("the kernel refused every form of a transaction"),
+        ))
     }
 
     fn lay_out<'a>(&self, changes: &[Change<'a>], forms: &[Form]) -> Vec<ElementMessage<'a>> {
@@ -302,13 +304,11 @@ impl Nft {
     pub fn remove_tables(&mut self, tables: &[Table]) -> io::Result<()> {
         let mut left: Vec<(u8, String)> = tables.iter().map(|t| self.table(*t)).collect();
         while !left.is_empty() {
-            let refusals = self
-                .socket
-                .transaction(left.len(), |buffer, i, seq, flags| {
-                    let open = buffer.message(kind(MSG_DELTABLE), flags, seq, left[i].0, 0);
-                    buffer.put_text(TABLE, &left[i].1);
-                    buffer.end_message(&open);
-                })?;
+            let refusals = self.socket.transaction(left.len(), |buffer, i, seq, flags| {
+                let open = buffer.message(kind(MSG_DELTABLE), flags, seq, left[i].0, 0);
+                buffer.put_text(TABLE, &left[i].1);
+                buffer.end_message(&open);
+            })?;
             if refusals.is_empty() {
                 break;
             }

@@ -287,7 +287,9 @@ impl Linux {
             Object::Ruleset { at, which } => return self.has_ruleset(at, *which),
             Object::Sysctl { key, .. } => return Ok(self.value(at, key)?.as_ref() == Some(object)),
             Object::Element(e) => self.nft(at)?.has(e),
-            Object::Uplink { host, router, .. } => return self.has_pair(object, host, &Place::Router, router),
+            Object::Uplink { host, router, .. } => {
+                return self.has_pair(object, host, &Place::Router, router);
+            }
             Object::Veth {
                 port,
                 sandbox,
@@ -299,16 +301,22 @@ impl Linux {
             Object::BridgePort { port, bridge, .. } => self.rtnl(at)?.has_port(port, bridge),
             Object::Fdb { port, .. } => {
                 let own = self.one(at, port)?;
-                self.rtnl(at)?.forwarding(at, &own).map(|all| all.contains(object))
+                self.rtnl(at)?
+                    .forwarding(at, &own)
+                    .map(|all| all.contains(object))
             }
             Object::Address { iface, .. } => {
                 let own = self.one(at, iface)?;
                 let index = own.keys().next().copied().unwrap_or_default();
-                self.rtnl(at)?.addresses(at, &own, index).map(|all| all.contains(object))
+                self.rtnl(at)?
+                    .addresses(at, &own, index)
+                    .map(|all| all.contains(object))
             }
             Object::Neighbour { iface, .. } => {
                 let own = self.one(at, iface)?;
-                self.rtnl(at)?.neighbours(at, &own).map(|all| all.contains(object))
+                self.rtnl(at)?
+                    .neighbours(at, &own)
+                    .map(|all| all.contains(object))
             }
             Object::Route { hop, .. } => {
                 let own = match hop {
@@ -372,10 +380,14 @@ impl Rtnl {
             let mut message = AddressMessage::default();
             message.header.family = family;
             message.header.index = index;
-            out.extend(self.dump(&Message::GetAddress(message))?.iter().filter_map(|m| match m {
-                Message::NewAddress(a) => read::address(at, own, a),
-                _ => None,
-            }));
+            out.extend(
+                self.dump(&Message::GetAddress(message))?
+                    .iter()
+                    .filter_map(|m| match m {
+                        Message::NewAddress(a) => read::address(at, own, a),
+                        _ => None,
+                    }),
+            );
         }
         Ok(out)
     }
@@ -385,10 +397,14 @@ impl Rtnl {
         for family in FAMILIES {
             let mut message = NeighbourMessage::default();
             message.header.family = family;
-            out.extend(self.dump(&Message::GetNeighbour(message))?.iter().filter_map(|m| match m {
-                Message::NewNeighbour(n) => read::neighbour(at, own, n),
-                _ => None,
-            }));
+            out.extend(
+                self.dump(&Message::GetNeighbour(message))?
+                    .iter()
+                    .filter_map(|m| match m {
+                        Message::NewNeighbour(n) => read::neighbour(at, own, n),
+                        _ => None,
+                    }),
+            );
         }
         Ok(out)
     }
@@ -431,10 +447,14 @@ impl Rtnl {
         for family in FAMILIES {
             let mut message = RuleMessage::default();
             message.header.family = family;
-            out.extend(self.dump(&Message::GetRule(message))?.iter().filter_map(|m| match m {
-                Message::NewRule(r) => read::rule(at, names, r),
-                _ => None,
-            }));
+            out.extend(
+                self.dump(&Message::GetRule(message))?
+                    .iter()
+                    .filter_map(|m| match m {
+                        Message::NewRule(r) => read::rule(at, names, r),
+                        _ => None,
+                    }),
+            );
         }
         Ok(out)
     }

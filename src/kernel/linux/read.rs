@@ -11,8 +11,8 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind,
-    InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData,
+    InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -189,10 +189,7 @@ pub(super) fn destination(message: &RouteMessage) -> Option<(IpNetwork, u32)> {
             _ => {}
         }
     }
-    Some((
-        IpNetwork::new(ip, header.destination_prefix_length).ok()?,
-        table,
-    ))
+    Some((IpNetwork::new(ip, header.destination_prefix_length).ok()?, table))
 }
 
 /// The index of the interface a route leads out of.

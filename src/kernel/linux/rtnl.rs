@@ -101,7 +101,9 @@ impl Rtnl {
                 Err(e) => return Err(e),
             }
         }
-        Err(io::Error::other("the kernel's state changed during every attempt"))
+        Err(io::Error::other(
+            "the kernel's state changed during every attempt",
+        ))
     }
 
     /// One link by name; `None` when there is none.

@@ -69,7 +69,12 @@ impl Linux {
             .iter()
             .filter(|r| read::destination(r).is_some_and(|(to, t)| to.prefix() == 0 && t == MAIN))
             .filter_map(|r| Some((ifaces.get(&way_out(r)?)?, r)))
-            .min_by_key(|(_, r)| (r.header.address_family == netlink_packet_route::AddressFamily::Inet6, metric(r)));
+            .min_by_key(|(_, r)| {
+                (
+                    r.header.address_family == netlink_packet_route::AddressFamily::Inet6,
+                    metric(r),
+                )
+            });
         Ok(best.map_or(ETHERNET, |(iface, _)| iface.mtu))
     }
 

@@ -46,7 +46,10 @@ fn within<T: Send>(namespace: Option<&Namespace>, work: impl FnOnce() -> T + Sen
 
 /// Unlike `fs::write`, asks for no new file where a key does not exist.
 fn overwrite(path: &Path, value: &str) -> io::Result<()> {
-    File::options().write(true).open(path)?.write_all(value.as_bytes())
+    File::options()
+        .write(true)
+        .open(path)?
+        .write_all(value.as_bytes())
 }
 
 /// `net/ipv4/ip_forward` or `net.ipv4.ip_forward`; an interface name may hold dots only in

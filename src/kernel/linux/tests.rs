@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use super::{Linux, namespace};
 use crate::kernel::{Kernel, Scope};
 use crate::model::{Family, Mac};
 use crate::plan::{
-    Element, Expires, Field, Hop, MAIN, MARK, Names, Object, Place, Plan, Ruleset, SetName, State, Step,
-    Table, Verdict,
+    Element, Expires, Field, Hop, MAIN, MARK, Names, Object, Place, Plan, Ruleset, SetName, State, Table,
+    Verdict,
 };
 
 /// Runs a test on a thread with empty namespaces and a directory of its own.
@@ -170,7 +170,12 @@ fn base() -> State {
         route(&router, MAIN, "fd09::/64", Hop::Prohibit),
         range(&router, Table::Wall, SetName::Near(Family::Ip4), "10.9.0.0/16"),
         range(&router, Table::Wall, SetName::Near(Family::Ip4), "10.10.0.0/16"),
-        range(&router, Table::Wall, SetName::Near(Family::Ip4), "255.255.255.255/32"),
+        range(
+            &router,
+            Table::Wall,
+            SetName::Near(Family::Ip4),
+            "255.255.255.255/32",
+        ),
         range(&router, Table::Wall, SetName::Near(Family::Ip6), "fd09::/64"),
         range(&host, Table::WayOut, SetName::Nets(Family::Ip4), "10.9.0.0/16"),
         range(&host, Table::WayOut, SetName::Nets(Family::Ip6), "fd09::/64"),
@@ -286,12 +291,7 @@ fn reach(family: Family, own: IpAddr, n: u8, port: &str) -> State {
     put(
         Table::Wall,
         SetName::Port(family),
-        vec![
-            Field::Ip(own),
-            Field::Ip(peer),
-            Field::Proto(6),
-            Field::Port(80),
-        ],
+        vec![Field::Ip(own), Field::Ip(peer), Field::Proto(6), Field::Port(80)],
     );
     s
 }
@@ -492,7 +492,10 @@ fn what_is_broken_is_seen_and_repaired() {
         ("router", "ip route del 10.9.0.2"),
         ("router", "ip route flush table main"),
         ("router", "ip neigh flush nud permanent dev mtb1"),
-        ("router", "ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:66 dev mtb1 nud permanent"),
+        (
+            "router",
+            "ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:66 dev mtb1 nud permanent",
+        ),
         ("router", "sysctl -qw net.ipv4.ip_forward=0"),
         ("c2", "ip link del eth0"),
         ("c2", "ip link set eth0 down"),

@@ -1,12 +1,19 @@
 //! Pure: the desired state as objects, and the steps between two states.
 
+pub mod desired;
+pub mod elements;
+#[cfg(test)]
+mod golden;
 pub mod names;
 mod object;
 pub mod skeleton;
 mod step;
+pub mod text;
 
-pub use names::{MARK, Names};
+pub use desired::Machine;
+pub use names::{MARK_IN, MARK_OUT, Names};
 pub use object::{
     Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };
 pub use step::{Plan, Step};
+pub use text::Renderer;

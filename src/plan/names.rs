@@ -14,7 +14,7 @@ pub struct Names {
     pub prefix: String,
     /// The nftables table: `moat`, or `moat_` and the same digits.
     pub table: String,
-    /// Routing table of the container routes on the host.
+    /// Routing table of the container routes.
     pub route_table: u32,
     /// First of the priorities of our routing policy rules.
     pub priority: u32,
@@ -26,8 +26,12 @@ pub struct Names {
     pub router6: Ipv6Addr,
 }
 
-/// The bit of the packet mark that means "allowed". The only bit we touch.
-pub const MARK: u32 = 0x0200_0000;
+/// The bit of the packet mark that means "may be delivered to a container, or to the host by
+/// a link". Looked up in the table of the container routes.
+pub const MARK_IN: u32 = 0x0200_0000;
+/// The bit that means "may leave by the way out". Looked up in the main table, which has no
+/// route to a container: what may go out can never come in, whatever sets are lost.
+pub const MARK_OUT: u32 = 0x0400_0000;
 
 impl Names {
     /// The names of the world with this number; 0 is the default root.

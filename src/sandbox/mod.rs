@@ -1,1 +1,52 @@
-//! Launching a process in its namespaces.
+//! Launching a process in its namespaces: root, rights, limits, terminal, log, and its end.
+//!
+//! Knows nothing about networks: a child is born into an empty network namespace, the caller gets its pid and
+//! pidfd, plugs in what it likes from outside, and says go. Decides nothing about names or policy, prints
+//! nothing, and keeps no state but the files in a container's run-time directory.
+//!
+//! The life of a container, file by file: [`Spec`] -> [`prepare`] -> [`launch`] -> `child` (root, payload)
+//! -> [`Running`] -> `status`, `log` -> [`cleanup`]. The process that launches must have a single thread at
+//! that time: the child is a copy of it and goes on allocating.
+
+mod account;
+mod capabilities;
+mod cgroup;
+mod channel;
+mod check;
+mod child;
+mod cleanup;
+mod clock;
+mod enter;
+mod error;
+mod foreground;
+mod launch;
+mod log;
+mod payload;
+mod probe;
+mod process;
+mod program;
+mod report;
+mod rlimits;
+mod root;
+mod seccomp;
+mod signals;
+mod spec;
+mod status;
+mod supervisor;
+mod syscall;
+mod terminal;
+mod watch;
+
+pub use cgroup::freeze;
+pub use check::prepare;
+pub use cleanup::{cleanup, kill_all, remove_tree};
+pub use enter::exec;
+pub use error::{Error, Result};
+pub use foreground::Running;
+pub use launch::{Launched, STEP, StepHook, launch};
+pub use log::logs;
+pub use probe::probe;
+pub use process::{is_alive, signal, start_time, wait_end, wait_gone};
+pub use root::uppers;
+pub use spec::{ExecRequest, Limits, Root, Spec, Tmpfs, Volume};
+pub use status::{exit_code, finished_at};

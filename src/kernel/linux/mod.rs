@@ -8,11 +8,14 @@ mod apply;
 mod conntrack;
 mod element;
 mod entries;
+pub mod foreign;
+mod identity;
 mod links;
 mod namespace;
 mod nfnl;
 mod nft;
 mod observe;
+pub mod probe;
 mod read;
 mod routing;
 mod rtnl;
@@ -32,6 +35,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::Flows;
+pub use self::identity::netns_cookie;
 use self::namespace::Namespace;
 use self::nfnl::Nfnl;
 use self::nft::Nft;
@@ -112,6 +116,13 @@ impl Linux {
         self.nft(at)?
             .generation()
             .map_err(reading("the ruleset's generation"))
+    }
+
+    /// How many nftables transactions were made here since the last call; loading a ruleset
+    /// is not counted.
+    pub fn take_transactions(&mut self, at: &Place) -> u32 {
+        let nft = self.places.get_mut(at).and_then(|o| o.nft.as_mut());
+        nft.map_or(0, |n| std::mem::take(&mut n.committed))
     }
 
     /// Deletes the conntrack entries of flows, and returns how many there were. Where no

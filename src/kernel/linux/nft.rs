@@ -60,11 +60,17 @@ enum Form {
 pub(super) struct Nft {
     socket: Nfnl,
     names: Names,
+    /// Transactions that took effect since somebody last asked.
+    pub committed: u32,
 }
 
 impl Nft {
     pub fn new(socket: Nfnl, names: Names) -> Self {
-        Self { socket, names }
+        Self {
+            socket,
+            names,
+            committed: 0,
+        }
     }
 
     pub fn socket(&mut self) -> &mut Nfnl {
@@ -108,6 +114,7 @@ impl Nft {
                 })
                 .map_err(|e| (0, e))?;
             if refusals.is_empty() {
+                self.committed += 1;
                 return Ok(());
             }
             for refusal in &refusals {
@@ -359,6 +366,7 @@ impl Nft {
                 buffer.end_message(&open);
             })?;
             if refusals.is_empty() {
+                self.committed += 1;
                 break;
             }
             let mut missing = Vec::new();

@@ -88,7 +88,7 @@ fn memory_file(text: &str) -> io::Result<File> {
     Ok(file)
 }
 
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(SYSTEM.iter().map(PathBuf::from))

@@ -16,9 +16,9 @@ use nix::sched::{CloneFlags, unshare};
 use crate::kernel::linux::{Linux, namespace};
 use crate::kernel::{Kernel, Scope};
 use crate::model::{Family, Mac};
+use crate::plan::names::MARK_IN;
 use crate::plan::{
-    Element, Expires, Field, Hop, MAIN, MARK, Names, Object, Place, Plan, Ruleset, SetName, State, Table,
-    Verdict,
+    Element, Expires, Field, Hop, MAIN, Names, Object, Place, Plan, Ruleset, SetName, State, Table, Verdict,
 };
 
 /// Runs a test on a thread with empty namespaces and a directory of its own.
@@ -203,10 +203,10 @@ fn base() -> State {
                 then,
             });
         };
-        rule(&router, 0, Some(MARK), None, Verdict::Lookup(MAIN));
+        rule(&router, 0, Some(MARK_IN), None, Verdict::Lookup(MAIN));
         rule(&router, 1, None, Some("lo"), Verdict::Lookup(MAIN));
         rule(&router, 2, None, None, Verdict::Prohibit);
-        rule(&host, 0, Some(MARK), None, Verdict::Lookup(n.route_table));
+        rule(&host, 0, Some(MARK_IN), None, Verdict::Lookup(n.route_table));
         rule(&host, 1, None, Some("lo"), Verdict::Lookup(n.route_table));
     }
     s

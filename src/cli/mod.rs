@@ -1,0 +1,252 @@
+//! Reads arguments, calls one use case, prints what it says. Decides nothing.
+
+mod args;
+mod follow;
+mod gen_;
+mod graph;
+mod print;
+mod read;
+mod show;
+
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches};
+
+use crate::model::{End, Service};
+use crate::ops::{self, Result, Where};
+use args::{Cli, Command, Net, Policy, RouterKind};
+use print::Printer;
+
+/// The command line with `-v`, which `run` uses for volumes instead.
+fn command() -> clap::Command {
+    let verbose = || {
+        Arg::new("verbose")
+            .short('v')
+            .long("verbose")
+            .action(ArgAction::Count)
+            .help("Say more")
+            .hide_short_help(true)
+    };
+    let mut top = Cli::command();
+    let names: Vec<String> = top.get_subcommands().map(|s| s.get_name().to_owned()).collect();
+    for name in names {
+        top = top.mut_subcommand(name, |sub| {
+            let short = if sub.get_name() == "run" {
+                verbose().short(None)
+            } else {
+                verbose()
+            };
+            sub.arg(short)
+        });
+    }
+    top.arg(verbose())
+}
+
+/// Runs one command line; the exit status.
+#[must_use]
+pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
+    let matches = match command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(e) => {
+            let _ = e.print();
+            return i32::from(e.use_stderr()) * 2;
+        }
+    };
+    let verbose = matches.get_count("verbose") > 0
+        || matches.subcommand().is_some_and(|(_, m)| {
+            m.try_get_one::<u8>("verbose")
+                .ok()
+                .flatten()
+                .is_some_and(|n| *n > 0)
+        });
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return 2;
+        }
+    };
+    let printer = Printer::new(&cli.global, verbose);
+    let place = Where {
+        root: cli.global.root.clone(),
+        data: cli.global.data.clone(),
+    };
+    let code = match dispatch(&place, cli, &printer) {
+        Ok(code) => code,
+        Err(e) => {
+            printer.error(&e);
+            e.exit_code()
+        }
+    };
+    if let Some(n) = ops::fault::counted() {
+        printer.say(format!("steps: {n}"));
+    }
+    code
+}
+
+fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
+    let dry = cli.global.dry_run;
+    match cli.command {
+        Command::Run(args) => run(place, *args, dry, p),
+        Command::Ps { all } => show::containers(p, &ops::list::ps(place, all)?),
+        Command::Inspect { name } => show::details(p, &ops::list::inspect(place, &name)?),
+        Command::Logs {
+            follow,
+            tail,
+            timestamps,
+            name,
+        } => follow::logs(p, &ops::life::log(place, &name)?, follow, tail, timestamps),
+        Command::Exec(args) => ops::life::exec(place, &args.name, &read::exec(&args)?),
+        Command::Stop { time, names } => {
+            ops::life::stop(place, &names, Duration::from_secs(time)).map(|()| 0)
+        }
+        Command::Kill { signal, names } => ops::life::kill(place, &names, read::signal(&signal)?).map(|()| 0),
+        Command::Rm { force, all, names } => {
+            ops::rm(place, &names, all, force)?
+                .iter()
+                .for_each(|n| p.say(format!("removed {n}")));
+            Ok(0)
+        }
+        Command::Wait { target, timeout } => wait(place, &target, &timeout, p),
+        Command::Net(net) => network(place, net, dry, p),
+        Command::Link {
+            from,
+            to,
+            both,
+            lasting,
+        } => {
+            let (to, service) = End::with_service(&to)?;
+            let lasting = lasting.as_deref().map(ops::time::duration).transpose()?;
+            let request = ops::link::Request {
+                from: End::from_end(&from)?,
+                to,
+                service,
+                both,
+                lasting,
+            };
+            planned(place, p, ops::link::link(place, &request, dry)?)
+        }
+        Command::Unlink { from, to } => {
+            let (to, service) = End::with_service(&to)?;
+            let service = (service != Service::Any).then_some(service);
+            planned(
+                place,
+                p,
+                ops::link::unlink(place, &End::from_end(&from)?, &to, service, dry)?,
+            )
+        }
+        Command::Links => show::links(p, &ops::link::links(place)?),
+        Command::Why { from, to, probe } => {
+            let (to, service) = End::with_service(&to)?;
+            let (from, to) = (read::party(&from.parse()?)?, read::party(&to)?);
+            show::answer(
+                p,
+                &from,
+                &to,
+                service,
+                &ops::why::why(place, &from, &to, service, probe)?,
+            )
+        }
+        Command::Graph => graph::text(p, &ops::list::ps(place, false)?, &ops::link::links(place)?),
+        Command::Doctor => show::checks(p, &ops::doctor::doctor(place)),
+        Command::Fsck { fix } => show::report(p, &ops::fsck::fsck(place, fix)?),
+        Command::Gc => {
+            let n = ops::fsck::gc(place)?;
+            if p.json {
+                p.json(&serde_json::json!({ "removed": n }))
+            } else {
+                p.say(format!("removed {n}"))
+            }
+            Ok(0)
+        }
+        Command::Gen { what } => gen_::generate(what, command()),
+    }
+}
+
+fn run(place: &Where, args: args::Run, dry: bool, p: &Printer) -> Result<i32> {
+    match ops::run::run(place, read::run(args)?, dry)? {
+        ops::run::Outcome::Ended(code) => Ok(code),
+        ops::run::Outcome::Planned(plan) => planned(place, p, Some(plan)),
+        ops::run::Outcome::Started { id, name } => {
+            if p.json {
+                p.json(&serde_json::json!({ "id": id, "name": name }));
+            } else {
+                p.line(name.as_str());
+            }
+            Ok(0)
+        }
+    }
+}
+
+/// Prints the plan of a dry run.
+fn planned(place: &Where, p: &Printer, plan: Option<ops::Plan>) -> Result<i32> {
+    if let Some(plan) = plan {
+        let text = ops::plan_text(place, &plan, p.verbose)?;
+        if p.json {
+            p.json(&serde_json::json!({ "plan": text.lines().collect::<Vec<_>>() }));
+        } else if !text.is_empty() {
+            p.line(text.trim_end());
+        }
+    }
+    Ok(0)
+}
+
+fn wait(place: &Where, target: &str, timeout: &str, p: &Printer) -> Result<i32> {
+    let (end, service) = End::with_service(target)?;
+    let End::Container(name) = end else {
+        let (value, reason) = (target.to_owned(), "only a container can be waited for".to_owned());
+        return Err(ops::Error::Input {
+            value,
+            reason,
+            hint: None,
+        });
+    };
+    if service == Service::Any {
+        return ops::life::wait(place, name.as_str());
+    }
+    let limit = Duration::from_secs(ops::time::duration(timeout)?);
+    if ops::life::wait_port(place, name.as_str(), service, limit)? {
+        return Ok(0);
+    }
+    p.say(format!("`{name}` does not listen on {service} after {timeout}"));
+    Ok(1)
+}
+
+fn network(place: &Where, net: Net, dry: bool, p: &Printer) -> Result<i32> {
+    match net {
+        Net::Create {
+            name,
+            subnet,
+            internal,
+            default_policy,
+            mtu,
+            router,
+        } => {
+            let request = ops::net::Request {
+                name: name.parse()?,
+                subnets: subnet.iter().map(|s| Ok(s.parse()?)).collect::<Result<_>>()?,
+                internal,
+                default_policy: match default_policy {
+                    Policy::Isolated => crate::model::DefaultPolicy::Isolated,
+                    Policy::Kubernetes => crate::model::DefaultPolicy::Kubernetes,
+                },
+                mtu,
+                router: match router {
+                    RouterKind::Own => crate::model::Router::Own,
+                    RouterKind::Host => crate::model::Router::Host,
+                },
+            };
+            let plan = ops::net::create(place, &request, dry)?;
+            if plan.is_none() && p.json {
+                p.json(&ops::net::inspect(place, &request.name)?);
+            }
+            planned(place, p, plan)
+        }
+        Net::Ls => show::networks(p, &ops::net::ls(place)?),
+        Net::Inspect { name } => {
+            p.json(&ops::net::inspect(place, &name.parse()?)?);
+            Ok(0)
+        }
+        Net::Rm { name } => planned(place, p, ops::net::rm(place, &name.parse()?, dry)?),
+    }
+}

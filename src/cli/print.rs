@@ -1,0 +1,125 @@
+//! Data on stdout, talk on stderr.
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::args::{Colour, Global};
+use crate::ops::Error;
+
+/// How to print.
+#[derive(Clone, Debug)]
+pub struct Printer {
+    pub json: bool,
+    pub quiet: bool,
+    pub verbose: bool,
+    colour: Colour,
+}
+
+/// A look of a word on a terminal.
+#[derive(Clone, Copy)]
+pub enum Look {
+    Good,
+    Bad,
+    Dim,
+    Strong,
+}
+
+impl Printer {
+    #[must_use]
+    pub fn new(global: &Global, verbose: bool) -> Self {
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose,
+            colour: global.color,
+        }
+    }
+
+    /// A line of data.
+    pub fn line(&self, text: impl AsRef<str>) {
+        write(&mut std::io::stdout().lock(), text.as_ref());
+    }
+
+    /// A line of talk; not with `-q`.
+    pub fn say(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            write(&mut std::io::stderr().lock(), text.as_ref());
+        }
+    }
+
+    /// Data as one JSON document.
+    pub fn json(&self, data: &impl Serialize) {
+        // Our own structures always serialise.
+        let text = serde_json::to_string_pretty(data).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
+        self.line(text);
+    }
+
+    /// An error in up to three lines: what failed, what was undone, what to do.
+    pub fn error(&self, e: &Error) {
+        let mut err = std::io::stderr().lock();
+        write(
+            &mut err,
+            &format!("{} {e}", self.paint_for(err_is_terminal(), Look::Bad, "error:")),
+        );
+        if let Some(note) = e.note() {
+            write(&mut err, &format!("note: {note}"));
+        }
+        if let Some(hint) = e.hint() {
+            write(&mut err, &format!("hint: {hint}"));
+        }
+    }
+
+    /// A word for stdout, coloured where that is wanted.
+    #[must_use]
+    pub fn paint(&self, look: Look, text: &str) -> String {
+        self.paint_for(std::io::stdout().is_terminal(), look, text)
+    }
+
+    fn paint_for(&self, terminal: bool, look: Look, text: &str) -> String {
+        let on = match self.colour {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        };
+        let code = match look {
+            Look::Good => "32",
+            Look::Bad => "31",
+            Look::Dim => "2",
+            Look::Strong => "1",
+        };
+        if on {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Rows with a head, in columns as wide as they need.
+    pub fn table(&self, head: &[&str], rows: &[Vec<String>]) {
+        let mut widths: Vec<usize> = head.iter().map(|h| h.len()).collect();
+        for row in rows {
+            for (w, cell) in widths.iter_mut().zip(row) {
+                *w = (*w).max(cell.chars().count());
+            }
+        }
+        let line = |cells: &[String]| {
+            let padded = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
+        self.line(self.paint(Look::Dim, &line(&head)));
+        for row in rows {
+            self.line(line(row));
+        }
+    }
+}
+
+fn err_is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// A reader that went away is no error of ours.
+fn write(to: &mut impl Write, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.write_all(b"\n"));
+}

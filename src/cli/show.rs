@@ -1,0 +1,176 @@
+//! What the use cases found out, for people or as JSON.
+
+use super::print::{Look, Printer};
+use crate::model::{Party, Service};
+use crate::ops::doctor::{Check, Level};
+use crate::ops::fsck::Report;
+use crate::ops::{Result, link, list, net, why};
+
+pub fn containers(p: &Printer, all: &[list::View]) -> Result<i32> {
+    if p.json {
+        p.json(&all);
+        return Ok(0);
+    }
+    if p.quiet {
+        all.iter().for_each(|c| p.line(c.name.as_str()));
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|c| {
+            let status = match c.exit_code {
+                Some(code) => format!("{} ({code})", c.status),
+                None => c.status.to_owned(),
+            };
+            let ports: Vec<String> = c.ports.iter().map(port).collect();
+            vec![
+                c.name.to_string(),
+                status,
+                c.net
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), ToString::to_string),
+                c.ips
+                    .iter()
+                    .map(|ip| ip.split('/').next().unwrap_or_default())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                ports.join(" "),
+            ]
+        })
+        .collect();
+    p.table(&["NAME", "STATUS", "NET", "ADDRESSES", "PORTS"], &rows);
+    Ok(0)
+}
+
+fn port(port: &list::Port) -> String {
+    let host = match port.host {
+        Some(std::net::IpAddr::V6(ip)) => format!("[{ip}]:"),
+        Some(ip) => format!("{ip}:"),
+        None => String::new(),
+    };
+    format!("{host}{}->{}/{}", port.host_port, port.port, port.proto)
+}
+
+pub fn details(p: &Printer, details: &list::Details) -> Result<i32> {
+    p.json(details);
+    Ok(0)
+}
+
+pub fn links(p: &Printer, all: &[link::View]) -> Result<i32> {
+    if p.json {
+        p.json(&all);
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|l| {
+            let service = match (&l.port, l.proto) {
+                (Some(port), Some(proto)) => format!("{port}/{proto}"),
+                (None, Some(proto)) => proto.to_string(),
+                _ => "any".to_owned(),
+            };
+            let expires = l.expires.clone().unwrap_or_else(|| "never".to_owned());
+            vec![
+                l.from.clone(),
+                l.to.clone(),
+                service,
+                expires,
+                l.packets.to_string(),
+                l.bytes.to_string(),
+            ]
+        })
+        .collect();
+    p.table(&["FROM", "TO", "SERVICE", "EXPIRES", "PACKETS", "BYTES"], &rows);
+    Ok(0)
+}
+
+pub fn networks(p: &Printer, all: &[net::View]) -> Result<i32> {
+    if p.json {
+        p.json(&all);
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|n| {
+            let way = if n.internal { "internal" } else { "open" };
+            vec![
+                n.name.to_string(),
+                n.subnets.join(" "),
+                way.to_owned(),
+                n.containers.len().to_string(),
+            ]
+        })
+        .collect();
+    p.table(&["NAME", "SUBNETS", "WAY OUT", "CONTAINERS"], &rows);
+    Ok(0)
+}
+
+pub fn answer(p: &Printer, from: &Party, to: &Party, service: Service, a: &why::Answer) -> Result<i32> {
+    let code = i32::from(!a.allowed);
+    if p.json {
+        p.json(a);
+        return Ok(disagreement(a).unwrap_or(code));
+    }
+    let (look, word) = if a.allowed {
+        (Look::Good, "allowed")
+    } else {
+        (Look::Bad, "not allowed")
+    };
+    let what = if service == Service::Any {
+        String::new()
+    } else {
+        format!(" {service}")
+    };
+    p.line(format!("{from} -> {to}{what}: {}", p.paint(look, word)));
+    for reason in &a.because {
+        p.line(format!("  because: {}", reason.text));
+    }
+    if let Some(probe) = &a.probe {
+        let word = if probe.reached { "reached" } else { "did not reach" };
+        p.line(format!("  probe: {word} the receiver ({})", probe.detail));
+    }
+    if let Some(change) = &a.change {
+        p.line(format!("  to change it: {}", p.paint(Look::Strong, change)));
+    }
+    Ok(disagreement(a).unwrap_or(code))
+}
+
+/// A packet that does not do what was decided is an error of ours, never a yes or no.
+fn disagreement(a: &why::Answer) -> Option<i32> {
+    a.probe
+        .as_ref()
+        .filter(|probe| probe.reached != a.allowed)
+        .map(|_| 2)
+}
+
+pub fn checks(p: &Printer, all: &[Check]) -> Result<i32> {
+    let worst = i32::from(all.iter().any(|c| c.level == Level::Failed)) * 2;
+    if p.json {
+        p.json(&all);
+        return Ok(worst);
+    }
+    for c in all {
+        let (look, word) = match c.level {
+            Level::Ok => (Look::Good, "ok     "),
+            Level::Warning => (Look::Strong, "warning"),
+            Level::Failed => (Look::Bad, "FAILED "),
+        };
+        p.line(format!("{}  {}: {}", p.paint(look, word), c.name, c.detail));
+    }
+    Ok(worst)
+}
+
+pub fn report(p: &Printer, r: &Report) -> Result<i32> {
+    let code = i32::from(!r.findings.is_empty() && !r.fixed);
+    if p.json {
+        p.json(r);
+        return Ok(code);
+    }
+    r.findings.iter().for_each(|f| p.line(f));
+    p.say(match (r.findings.len(), r.fixed) {
+        (0, _) => "nothing is wrong".to_owned(),
+        (n, true) => format!("{n} findings, mended"),
+        (n, false) => format!("{n} findings; `moat fsck --fix` mends them"),
+    });
+    Ok(code)
+}

@@ -1,0 +1,171 @@
+//! A container's place in the network: taking it, and giving it back.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::context::Moat;
+use super::error::Result;
+use crate::kernel::linux::Flows;
+use crate::model::{Endpoint, Name, World};
+use crate::plan::{Object, Place, Plan, State, desired, elements};
+
+impl Moat {
+    /// Everything of one container in the kernel, links and published ports included.
+    ///
+    /// # Errors
+    /// When store or kernel cannot be read.
+    pub fn objects_of(&mut self, name: &Name) -> Result<State> {
+        let world = self.around(&[name])?;
+        let Some((e, Some(path))) = self.store.endpoint(name)? else {
+            return Ok(State::new());
+        };
+        let Some(net) = world.networks.get(&e.network) else {
+            return Ok(State::new());
+        };
+        let mut s = desired::endpoint(&self.names, net, &e, &Place::Sandbox(path));
+        // These are there already, but for the first container.
+        s.extend(desired::net(&self.names, net));
+        s.extend(desired::bridge(&self.names, net, e.bridge));
+        s.extend(self.permissions_of(&world, &e));
+        Ok(s)
+    }
+
+    /// What of a container's objects is its own: its network and bridge stay when it goes.
+    fn own_objects(&mut self, name: &Name) -> Result<State> {
+        let all = self.objects_of(name)?;
+        let Some((e, _)) = self.store.endpoint(name)? else {
+            return Ok(all);
+        };
+        let Some(row) = self.store.network(&e.network)? else {
+            return Ok(all);
+        };
+        let shared: State = desired::net(&self.names, &row.network)
+            .into_iter()
+            .chain(desired::bridge(&self.names, &row.network, e.bridge))
+            .collect();
+        Ok(all.difference(&shared).cloned().collect())
+    }
+
+    /// The set elements that speak of one container.
+    #[must_use]
+    pub fn permissions_of(&self, world: &World, e: &Endpoint) -> State {
+        let mut s = elements::pairs_of(world, e);
+        s.extend(elements::reach_of(&self.names, world, e));
+        let own = world.published.iter().filter(|p| p.container == e.container);
+        s.extend(own.flat_map(|p| desired::published(world, p)));
+        s
+    }
+
+    /// Attaches a container whose endpoint and namespace are recorded.
+    ///
+    /// # Errors
+    /// The step that failed, after all were taken back.
+    pub fn attach(&mut self, name: &Name) -> Result<()> {
+        let objects = self.objects_of(name)?;
+        let done = self.converge(objects, |moat| moat.objects_of(name), true);
+        if let Err(e) = done {
+            let own = self.own_objects(name)?;
+            let _ = self.apply_all(&Plan::remove(&own));
+            return Err(e.noting("all steps before it were undone; the container has no network"));
+        }
+        Ok(())
+    }
+
+    /// Applies what the store says until the store says the same afterwards: another command
+    /// may have changed links meanwhile, and whoever looks last sees all of it.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn converge(
+        &mut self,
+        first: State,
+        read: impl Fn(&mut Self) -> Result<State>,
+        from_nothing: bool,
+    ) -> Result<()> {
+        let mut applied = if from_nothing { State::new() } else { first.clone() };
+        let mut wanted = if from_nothing { first } else { read(self)? };
+        while applied != wanted {
+            self.change(&applied, &wanted)?;
+            applied = wanted;
+            wanted = read(self)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a container whose processes are dead out of the network. Its namespace takes the
+    /// interface with it; what hangs on the bridge is taken away here.
+    ///
+    /// # Errors
+    /// When something would not go, after all was tried.
+    pub fn detach(&mut self, name: &Name) -> Result<()> {
+        let Some((e, path)) = self.store.endpoint(name)? else {
+            return Ok(());
+        };
+        let live = self.store.meta("live")?.is_some();
+        if live && path.is_some() {
+            let objects = self.own_objects(name)?;
+            let stays = |o: &&Object| {
+                matches!(
+                    o,
+                    Object::Element(_) | Object::Neighbour { .. } | Object::Route { .. }
+                )
+            };
+            let rest: State = objects.iter().filter(stays).cloned().collect();
+            self.apply(&Plan::remove(&rest))?;
+            self.forget(&e)?;
+            let veth = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
+            if let Some(veth) = veth {
+                self.wait_gone(&veth)?;
+            }
+        }
+        super::fault::step("forgetting the endpoint")?;
+        let peers = self.who_names(name)?;
+        self.store.write(|s| s.remove_endpoint(name))?;
+        self.refresh_hosts(&peers)
+    }
+
+    /// The kernel removes the port with the namespace, a moment after its last process.
+    fn wait_gone(&mut self, veth: &Object) -> Result<()> {
+        let start = Instant::now();
+        while self.has(veth) {
+            if start.elapsed() > Duration::from_secs(1) {
+                return self.apply_all(&Plan(vec![crate::plan::Step::Del(veth.clone())]));
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+
+    /// Drops the tracked flows of an endpoint's addresses, so that the next holder of one
+    /// finds none.
+    fn forget(&mut self, e: &Endpoint) -> Result<()> {
+        let at = self
+            .store
+            .network(&e.network)?
+            .map_or(Place::Router, |n| desired::place(&n.network));
+        for ip in &e.addresses {
+            self.kernel.forget_flows(&at, Flows::Of(*ip))?;
+            if at == Place::Router && !self.store.published_of(Some(&e.container))?.is_empty() {
+                self.kernel.forget_flows(&Place::Host, Flows::Of(*ip))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The containers whose `/etc/hosts` names this one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn who_names(&mut self, name: &Name) -> Result<Vec<Name>> {
+        let (world, _) = self.store.around(&[name], super::context::now())?;
+        let Some(e) = world.endpoints.get(name) else {
+            return Ok(vec![]);
+        };
+        let to_us = world.links.iter().filter(|l| e.is(&l.to));
+        let from: BTreeSet<Name> = to_us
+            .flat_map(|l| elements::ends(&world, &l.from))
+            .map(|e| e.container.clone())
+            .collect();
+        Ok(from.into_iter().filter(|n| n != name).collect())
+    }
+}

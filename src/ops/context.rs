@@ -1,0 +1,301 @@
+//! One command's hold on a world: its store, its kernel, its lock, and where things are.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::error::{Error, Result};
+use super::fault;
+use super::lock::{Lock, Locks};
+use crate::kernel::Kernel;
+use crate::kernel::linux::Linux;
+use crate::model::{Family, World};
+use crate::plan::{Machine, Names, Object, Place, Plan};
+use crate::store::{self, Store};
+
+/// The state root when nobody names another.
+pub const DEFAULT_ROOT: &str = "/run/moat";
+/// The data root when nobody names another.
+pub const DEFAULT_DATA: &str = "/var/lib/moat";
+
+/// Which world a command is about.
+#[derive(Clone, Debug)]
+pub struct Where {
+    pub root: PathBuf,
+    pub data: PathBuf,
+}
+
+/// One command's hold on a world.
+pub struct Moat {
+    /// The directory of this world, below the state root.
+    pub dir: PathBuf,
+    /// Where layers live.
+    pub data: PathBuf,
+    pub root: PathBuf,
+    pub names: Names,
+    pub store: Store,
+    pub kernel: Linux,
+    pub locks: Locks,
+    pub lock: Option<Lock>,
+    /// This process and its start time: the owner of what it begins.
+    pub me: (i32, u64),
+    /// What the host routes elsewhere, and its MTU; filled by [`Moat::learn_host`].
+    pub host_routes: Vec<ipnetwork::IpNetwork>,
+    pub mtu: u32,
+}
+
+impl Moat {
+    /// Opens a world, making its directory and database when they are missing. Takes no lock.
+    ///
+    /// # Errors
+    /// Not root, or the state cannot be opened.
+    pub fn open(place: &Where) -> Result<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let boot = store::boot_id()?;
+        let cookie = netns_cookie();
+        make_dir(&place.root)?;
+        let root = place.root.canonicalize().map_err(|e| state(&place.root, e))?;
+        let dir = root.join(&cookie);
+        make_dir(&dir)?;
+        clear_other_boot(&dir, &boot)?;
+        mark_namespace(&dir)?;
+        let names = Names::of_world(world_number(&root));
+        let store = Store::open(&dir, &boot)?;
+        let kernel = Linux::new(names.clone(), dir.join("router"))?;
+        let data = place.data.join(format!("{}-{}", &boot[..8], cookie));
+        let pid = i32::try_from(std::process::id()).unwrap_or_default();
+        let me = (pid, crate::sandbox::start_time(pid).unwrap_or_default());
+        let (host_routes, mtu) = (vec![], 1500);
+        Ok(Self {
+            locks: Locks::new(&dir),
+            dir,
+            data,
+            root,
+            names,
+            store,
+            kernel,
+            lock: None,
+            me,
+            host_routes,
+            mtu,
+        })
+    }
+
+    /// The path of the router namespace.
+    #[must_use]
+    pub fn router_path(&self) -> PathBuf {
+        self.dir.join("router")
+    }
+
+    /// A container's run-time directory.
+    #[must_use]
+    pub fn container_dir(&self, id: &str) -> PathBuf {
+        self.dir.join("containers").join(id)
+    }
+
+    /// A container's throw-away layer.
+    #[must_use]
+    pub fn layer_dir(&self, id: &str) -> PathBuf {
+        self.data.join("layers").join(id)
+    }
+
+    /// What the plan must know of this machine.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn machine(&mut self) -> Result<Machine> {
+        Ok(Machine {
+            families: self.families(),
+            mtu: self.kernel.default_mtu()?,
+            accepts_ra: accepts_ra(),
+        })
+    }
+
+    /// The address families of this kernel.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let ip6 = Path::new("/proc/sys/net/ipv6").exists();
+        if ip6 {
+            Family::BOTH.to_vec()
+        } else {
+            vec![Family::Ip4]
+        }
+    }
+
+    /// Asks the kernel what a new network must know of the host.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn learn_host(&mut self) -> Result<()> {
+        self.host_routes = self.kernel.host_routes()?;
+        self.mtu = self.kernel.default_mtu()?;
+        Ok(())
+    }
+
+    /// The host's own addresses, the uplink's included.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn host_addresses(&mut self) -> Result<Vec<IpAddr>> {
+        let mut all = self.kernel.host_addresses()?;
+        all.extend([IpAddr::V4(self.names.host4), IpAddr::V6(self.names.host6)]);
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// The part of the world around some containers, with the host's addresses.
+    ///
+    /// # Errors
+    /// When the store or the kernel cannot be read.
+    pub fn around(&mut self, containers: &[&crate::model::Name]) -> Result<World> {
+        let mut world = self.store.around(containers, now())?.0;
+        world.host = self.host_addresses()?;
+        Ok(world)
+    }
+
+    /// Does a plan, step by step where faults are to be injected.
+    ///
+    /// # Errors
+    /// The step that failed; those before it hold.
+    pub fn apply(&mut self, plan: &Plan) -> Result<()> {
+        if !fault::armed() {
+            return Ok(self.kernel.apply(&plan.0, &mut |_| {})?);
+        }
+        for step in &plan.0 {
+            fault::step("a kernel step")?;
+            self.kernel.apply(std::slice::from_ref(step), &mut |_| {})?;
+        }
+        Ok(())
+    }
+
+    /// Does as much of a plan as can be done: for undoing and taking away. The first error.
+    ///
+    /// # Errors
+    /// The first step that failed, after all were tried.
+    pub fn apply_all(&mut self, plan: &Plan) -> Result<()> {
+        let Err(first) = self.kernel.apply(&plan.0, &mut |_| {}) else {
+            return Ok(());
+        };
+        for step in &plan.0 {
+            let _ = self.kernel.apply(std::slice::from_ref(step), &mut |_| {});
+        }
+        Err(first.into())
+    }
+
+    /// Whether an object is in the kernel; an error counts as no.
+    pub fn has(&mut self, object: &Object) -> bool {
+        self.kernel.has(object).unwrap_or(false)
+    }
+
+    /// Where a network's objects are made.
+    #[must_use]
+    pub fn place(network: &crate::model::Network) -> Place {
+        crate::plan::desired::place(network)
+    }
+}
+
+/// Seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+pub(super) fn state(path: &Path, source: std::io::Error) -> Error {
+    Error::State {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+pub(super) fn make_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .map_err(|e| state(path, e))
+}
+
+/// What tells one network namespace from every other of this boot: the kernel never gives a
+/// cookie twice (`SO_NETNS_COOKIE`, socket(7)); before Linux 5.14, the inode number.
+pub(super) fn netns_cookie() -> String {
+    crate::kernel::linux::netns_cookie().unwrap_or_else(|| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata("/proc/self/ns/net").map_or_else(|_| "0".to_owned(), |m| format!("i{}", m.ino()))
+    })
+}
+
+/// 0 for the default root, else a number from the path: what keeps two roots' names apart.
+fn world_number(root: &Path) -> u16 {
+    if root == Path::new(DEFAULT_ROOT) {
+        return 0;
+    }
+    use std::os::unix::ffi::OsStrExt;
+    // FNV-1a; only spread matters.
+    let hash = root.as_os_str().as_bytes().iter().fold(0x811c_9dc5_u32, |h, b| {
+        (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
+    });
+    // Multiples of 4 below 0xfe00, not 0: each has an uplink subnet of its own.
+    let n = (hash ^ (hash >> 16)) % (0xfe00 / 4 - 1) + 1;
+    u16::try_from(n * 4).unwrap_or(4)
+}
+
+/// Which namespace a world belongs to, so that `gc` can tell that it is gone.
+fn mark_namespace(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let mark = dir.join("netns");
+    if mark.exists() {
+        return Ok(());
+    }
+    let inode = std::fs::metadata("/proc/self/ns/net")
+        .map_err(|e| state(&mark, e))?
+        .ino();
+    std::fs::write(&mark, inode.to_string()).map_err(|e| state(&mark, e))
+}
+
+/// State that an earlier boot wrote describes a kernel that is no more.
+fn clear_other_boot(dir: &Path, boot: &str) -> Result<()> {
+    let mark = dir.join("boot");
+    match std::fs::read_to_string(&mark) {
+        Ok(text) if text == boot => Ok(()),
+        Ok(_) => {
+            for entry in [
+                "state.db",
+                "state.db-wal",
+                "state.db-shm",
+                "router",
+                "lock",
+                "gate",
+                "generation",
+            ] {
+                let _ = std::fs::remove_file(dir.join(entry));
+            }
+            let _ = std::fs::remove_dir_all(dir.join("containers"));
+            std::fs::write(&mark, boot).map_err(|e| state(&mark, e))
+        }
+        Err(_) => std::fs::write(&mark, boot).map_err(|e| state(&mark, e)),
+    }
+}
+
+/// Interfaces whose `accept_ra` is 1: the kernel would stop listening when forwarding begins.
+fn accepts_ra() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else {
+        return vec![];
+    };
+    let name = |e: std::fs::DirEntry| e.file_name().into_string().ok();
+    let mut all: Vec<String> = entries
+        .filter_map(|e| name(e.ok()?))
+        .filter(|n| !matches!(n.as_str(), "all" | "default" | "lo") && !n.starts_with("mt"))
+        .filter(|n| {
+            let path = format!("/proc/sys/net/ipv6/conf/{n}/accept_ra");
+            std::fs::read_to_string(path).is_ok_and(|v| v.trim() == "1")
+        })
+        .collect();
+    all.sort();
+    all
+}

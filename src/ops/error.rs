@@ -1,0 +1,192 @@
+//! What a person is told when a command cannot do what was asked: what was wanted, what
+//! failed, what was undone, what to do next.
+
+use crate::{kernel, model, sandbox, store};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What the command wanted, around the reason.
+    #[error("cannot {wanted}: {source}")]
+    Cannot {
+        wanted: String,
+        source: Box<Error>,
+        /// What was done about the steps that had been made.
+        note: Option<String>,
+    },
+    #[error("no {kind} is named `{name}`")]
+    Unknown {
+        kind: &'static str,
+        name: String,
+        /// A name that is like it.
+        near: Option<String>,
+    },
+    #[error("{reason}: `{value}`")]
+    Input {
+        value: String,
+        reason: String,
+        hint: Option<String>,
+    },
+    #[error("{what}")]
+    Refused { what: String, hint: String },
+    #[error("moat needs root, or a user namespace in which the caller is root")]
+    NotRoot,
+    #[error("the state directory {path}: {source}")]
+    State { path: String, source: std::io::Error },
+    #[error("another moat command holds {path} for more than {seconds} s")]
+    Busy { path: String, seconds: u64 },
+    #[error(transparent)]
+    Name(#[from] model::NameError),
+    #[error(transparent)]
+    End(#[from] model::EndError),
+    #[error(transparent)]
+    Service(#[from] model::ServiceError),
+    #[error(transparent)]
+    Subnet(#[from] model::SubnetError),
+    #[error(transparent)]
+    Mac(#[from] model::MacError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    #[error("stopped by a fault injected at step {step} ({what})")]
+    Injected { step: u32, what: &'static str },
+}
+
+impl Error {
+    /// Says what was wanted.
+    pub fn while_doing(self, wanted: impl Into<String>) -> Self {
+        Self::Cannot {
+            wanted: wanted.into(),
+            source: Box::new(self),
+            note: None,
+        }
+    }
+
+    /// Adds what was undone.
+    #[must_use]
+    pub fn noting(self, text: &str) -> Self {
+        match self {
+            Self::Cannot { wanted, source, .. } => Self::Cannot {
+                wanted,
+                source,
+                note: Some(text.to_owned()),
+            },
+            other => other,
+        }
+    }
+
+    /// What was undone.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        match self {
+            Self::Cannot { note, source, .. } => note.as_deref().or_else(|| source.note()),
+            _ => None,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cannot { source, .. } => source.hint(),
+            Self::Unknown { kind, near, .. } => Some(unknown_hint(kind, near.as_deref())),
+            Self::Input { hint, .. } => hint.clone(),
+            Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::NotRoot => {
+                Some("run it with sudo, or in a namespace of your own: `unshare -Urnm moat …`".into())
+            }
+            Self::State { .. } => Some("`--root DIR` (or MOAT_ROOT) names another state directory".into()),
+            Self::Busy { .. } => Some("`ps` shows it; a stopped process holds its lock until it ends".into()),
+            Self::Store(e) => store_hint(e),
+            Self::Kernel(e) => Some(kernel_hint(e).to_owned()),
+            Self::Sandbox(e) => e.hint(),
+            Self::Name(_) | Self::End(_) | Self::Service(_) | Self::Subnet(_) | Self::Mac(_) => {
+                Some("`moat help` and `moat COMMAND --help` show the forms and examples".into())
+            }
+            Self::Injected { .. } => None,
+        }
+    }
+
+    /// 2, or what a container's launch failed with: 125, 126, 127.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Cannot { source, .. } => source.exit_code(),
+            Self::Sandbox(e) => e.exit_code(),
+            _ => 2,
+        }
+    }
+}
+
+fn unknown_hint(kind: &str, near: Option<&str>) -> String {
+    let list = if kind == "network" {
+        "`moat net ls` lists the networks"
+    } else {
+        "`moat ps -a` lists the containers"
+    };
+    match near {
+        Some(near) => format!("did you mean `{near}`? {list}"),
+        None => list.to_owned(),
+    }
+}
+
+fn store_hint(e: &store::Error) -> Option<String> {
+    use store::Error as E;
+    let text = match e {
+        E::NameTaken { name } => format!("`moat rm -f {name}` removes it, or choose another --name"),
+        E::NetworkExists { name } => format!("`moat net rm {name}` removes it once nothing is attached"),
+        E::AddressTaken { .. } | E::MacTaken { .. } => "leave it out to get a free one".into(),
+        E::Exhausted { .. } => {
+            "remove containers, or make a larger network: `moat net create NAME --subnet CIDR`".into()
+        }
+        E::PortTaken { holder, .. } => format!("choose another host port, or `moat rm -f {holder}`"),
+        E::Newer { .. } => "use the newer moat, or `--root DIR` for a world of its own".into(),
+        E::Database { .. } | E::Record { .. } | E::Directory { .. } => {
+            "is the disk full or read-only? `moat fsck --fix` rebuilds what the kernel still knows".into()
+        }
+    };
+    Some(text)
+}
+
+fn kernel_hint(e: &kernel::Error) -> &'static str {
+    match e {
+        kernel::Error::Nft { .. } => {
+            "is `nft` installed (package nftables)? `moat doctor` says what is missing"
+        }
+        kernel::Error::Namespace { .. } => "did the container just end? `moat ps -a` shows it",
+        kernel::Error::Step { .. } | kernel::Error::Observe { .. } => {
+            "`moat doctor` says what this kernel lacks"
+        }
+    }
+}
+
+/// The name among `all` that is most like `name`, if one is close.
+#[must_use]
+pub fn nearest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<String> {
+    let limit = 1 + name.len() / 3;
+    all.map(|other| (distance(name, other), other))
+        .filter(|(d, other)| *d <= limit || (name.len() > 1 && other.starts_with(name)))
+        .min()
+        .map(|(_, other)| other.to_owned())
+}
+
+/// Edits between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,135 @@
+//! `fsck`, `gc`: what is in the kernel against what is recorded, in full.
+
+use super::context::{Moat, Where};
+use super::error::Result;
+use super::remove;
+use crate::kernel::{Kernel, Scope};
+use crate::plan::text::Renderer;
+use crate::plan::{Plan, Step};
+use crate::sandbox;
+use crate::store::Phase;
+
+/// What is wrong, in words; and what was mended.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Report {
+    pub findings: Vec<String>,
+    pub fixed: bool,
+}
+
+/// Compares store and kernel; with `fix`, mends what differs.
+///
+/// # Errors
+/// When either cannot be read, or a difference not be mended.
+pub fn fsck(place: &Where, fix: bool) -> Result<Report> {
+    let mut moat = Moat::open(place)?;
+    moat.exclude()?;
+    let mut report = Report::default();
+    for (_, pid, started, what) in moat.store.intents()? {
+        if !sandbox::is_alive(pid, started) {
+            report
+                .findings
+                .push(format!("a command died while it was about to {what}"));
+        }
+    }
+    for c in moat.store.containers()? {
+        let alive = c.pid.is_some_and(|p| sandbox::is_alive(p.0, p.1));
+        if c.phase == Phase::Running && !alive {
+            report.findings.push(format!(
+                "container `{}` is recorded as running, and its process is gone",
+                c.name
+            ));
+        }
+    }
+    report.findings.extend(stray_files(&moat)?);
+    // Ports of containers that died a moment ago are still on their way out.
+    let mut plan = difference(&mut moat)?;
+    for _ in 0..20 {
+        if plan.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        plan = difference(&mut moat)?;
+    }
+    let names = moat.names.clone();
+    let router = moat.router_path().display().to_string();
+    let renderer = Renderer {
+        names: &names,
+        router: &router,
+        now: super::context::now(),
+    };
+    for step in &plan.0 {
+        let what = renderer.step(&Step::Add(step.object().clone())).join("; ");
+        report.findings.push(match step {
+            Step::Add(_) => format!("missing: {what}"),
+            Step::Del(_) => format!("not ours to have: {what}"),
+        });
+    }
+    if fix && !report.findings.is_empty() {
+        moat.heal()?;
+        remove_stray_files(&moat)?;
+        moat.share()?;
+        remove::sweep(&mut moat)?;
+        report.fixed = true;
+    }
+    Ok(report)
+}
+
+fn difference(moat: &mut Moat) -> Result<Plan> {
+    if moat.store.meta("live")?.is_none() {
+        return Ok(Plan::remove(&moat.kernel.observe(&Scope::default())?));
+    }
+    let (present, wanted) = moat.compare()?;
+    Ok(Plan::between(&present, &wanted))
+}
+
+/// Run-time directories and layers that no record knows.
+fn strays(moat: &Moat) -> Result<Vec<std::path::PathBuf>> {
+    let known: Vec<String> = moat.store.containers()?.into_iter().map(|c| c.id).collect();
+    let mut found = Vec::new();
+    for parent in [moat.dir.join("containers"), moat.data.join("layers")] {
+        let Ok(entries) = std::fs::read_dir(&parent) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|n| known.iter().any(|k| k == n))
+            {
+                found.push(entry.path());
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn stray_files(moat: &Moat) -> Result<Vec<String>> {
+    Ok(strays(moat)?
+        .iter()
+        .map(|p| format!("no container owns {}", p.display()))
+        .collect())
+}
+
+fn remove_stray_files(moat: &Moat) -> Result<()> {
+    for path in strays(moat)? {
+        sandbox::remove_tree(&path).map_err(|e| super::context::state(&path, e))?;
+    }
+    Ok(())
+}
+
+/// Tidies up: what ended is noted, what nobody owns is removed, idle networks go. How many
+/// things were removed.
+///
+/// # Errors
+/// What would not go.
+pub fn gc(place: &Where) -> Result<usize> {
+    let mut moat = Moat::settled(place)?;
+    let before = moat.store.containers()?.len();
+    remove::sweep(&mut moat)?;
+    moat.exclude()?;
+    let files = strays(&moat)?.len();
+    remove_stray_files(&moat)?;
+    let after = moat.store.containers()?.len();
+    drop(moat);
+    Ok(files + before - after + super::gc::old_worlds(place)?)
+}

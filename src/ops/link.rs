@@ -1,0 +1,395 @@
+//! `link`, `unlink`, `links`: permissions, live.
+
+use serde::Serialize;
+
+use super::context::{Moat, Where, now};
+use super::error::{Error, Result};
+use super::fault;
+use crate::kernel::linux::Flows;
+use crate::model::{End, Family, Link, Name, Network, Service, World};
+use crate::plan::{Element, Object, Plan, State, desired, elements};
+use crate::store::{Phase, Store};
+
+/// What `link` was asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub from: End,
+    pub to: End,
+    pub service: Service,
+    /// The other direction too.
+    pub both: bool,
+    /// Seconds until it ends by itself.
+    pub lasting: Option<u64>,
+}
+
+/// A link as `moat links --json` prints it.
+#[derive(Debug, Serialize)]
+pub struct View {
+    pub from: String,
+    pub to: String,
+    pub port: Option<String>,
+    pub proto: Option<crate::model::Proto>,
+    pub expires: Option<String>,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+impl Request {
+    fn links(&self) -> Result<Vec<Link>> {
+        let expires = self.lasting.map(|d| now() + d);
+        let link = |from: &End, to: &End| Link {
+            from: from.clone(),
+            to: to.clone(),
+            service: self.service,
+            expires,
+        };
+        let mut all = vec![link(&self.from, &self.to)];
+        if self.both {
+            if !matches!(self.to, End::Container(_) | End::Label(..)) {
+                let reason = "only containers and labels can be linked with --both".to_owned();
+                return Err(Error::Input {
+                    value: self.to.to_string(),
+                    reason,
+                    hint: None,
+                });
+            }
+            all.push(link(&self.to, &self.from));
+        }
+        Ok(all)
+    }
+}
+
+/// Opens a service from one end to another.
+///
+/// # Errors
+/// An end does not exist, or the kernel refused; then nothing is changed.
+pub fn link(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan>> {
+    let wanted = format!("link `{}` to `{}`", request.from, request.to);
+    let mut moat = Moat::settled(place)?;
+    open(&mut moat, request, dry).map_err(|e| e.while_doing(wanted))
+}
+
+fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
+    let links = request.links()?;
+    check(moat, request)?;
+    let before = affected(moat, &links)?;
+    if dry {
+        moat.store.begin()?;
+        let added = links.iter().try_for_each(|l| moat.store.add_link(l));
+        let after = added.map_err(Error::from).and_then(|()| affected(moat, &links));
+        moat.store.roll_back()?;
+        return Ok(Some(Plan::between(&before, &after?)));
+    }
+    let intent = moat.store.write(|s| {
+        // Again, now that nobody can remove them meanwhile.
+        for end in [&request.from, &request.to] {
+            check_end(s, end, None)?;
+        }
+        links.iter().try_for_each(|l| s.add_link(l))?;
+        Ok::<_, Error>(s.intend(
+            &format!("link {} {}", request.from, request.to),
+            moat.me.0,
+            moat.me.1,
+        )?)
+    })?;
+    fault::step("opening the link")?;
+    // A new end for a link that lasts for a time is a change that no comparison shows.
+    let timed = request.lasting.is_some();
+    let before = if timed { without_timed(&before) } else { before };
+    let done = moat.converge(before, |m| affected(m, &links), false);
+    if let Err(e) = done {
+        let _ = moat.store.write(|s| {
+            links
+                .iter()
+                .try_for_each(|l| s.remove_links(&l.from, &l.to, Some(l.service)).map(drop))?;
+            Ok::<_, Error>(())
+        });
+        let after = affected(moat, &links)?;
+        let _ = moat.apply_all(&Plan::remove(&links_only(&after)));
+        moat.store.finish(intent)?;
+        return Err(e.noting("all steps before it were undone"));
+    }
+    refresh(moat, &links)?;
+    moat.store.finish(intent)?;
+    Ok(None)
+}
+
+fn without_timed(s: &State) -> State {
+    let timed = |o: &&Object| !matches!(o, Object::Element(e) if e.expires.is_some());
+    s.iter().filter(timed).cloned().collect()
+}
+
+fn links_only(s: &State) -> State {
+    s.iter()
+        .filter(|o| matches!(o, Object::Element(_)))
+        .cloned()
+        .collect()
+}
+
+/// Closes what a link opened, for flows that exist too.
+///
+/// # Errors
+/// There is no such link, or the kernel refused.
+pub fn unlink(
+    place: &Where,
+    from: &End,
+    to: &End,
+    service: Option<Service>,
+    dry: bool,
+) -> Result<Option<Plan>> {
+    let wanted = format!("unlink `{from}` from `{to}`");
+    let mut moat = Moat::settled(place)?;
+    close(&mut moat, from, to, service, dry).map_err(|e| e.while_doing(wanted))
+}
+
+fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: bool) -> Result<Option<Plan>> {
+    let links = [Link {
+        from: from.clone(),
+        to: to.clone(),
+        service: service.unwrap_or(Service::Any),
+        expires: None,
+    }];
+    let before = affected(moat, &links)?;
+    if dry {
+        moat.store.begin()?;
+        let after = remove_rows(&moat.store, from, to, service).and_then(|()| affected(moat, &links));
+        moat.store.roll_back()?;
+        return Ok(Some(Plan::between(&before, &after?)));
+    }
+    let intent = moat.store.write(|s| {
+        remove_rows(s, from, to, service)?;
+        Ok::<_, Error>(s.intend(&format!("unlink {from} {to}"), moat.me.0, moat.me.1)?)
+    })?;
+    fault::step("closing the link")?;
+    moat.converge(before, |m| affected(m, &links), false)?;
+    fault::step("ending the flows")?;
+    end_flows(moat, from, to)?;
+    refresh(moat, &links)?;
+    moat.store.finish(intent)?;
+    Ok(None)
+}
+
+fn remove_rows(s: &Store, from: &End, to: &End, service: Option<Service>) -> Result<()> {
+    if s.remove_links(from, to, service)? > 0 {
+        return Ok(());
+    }
+    let there = s.links_with(std::slice::from_ref(from))?;
+    let there = there.iter().find(|l| l.link.from == *from && l.link.to == *to);
+    Err(Error::Refused {
+        what: match service {
+            Some(service) => format!("no link from `{from}` to `{to}` opens exactly {service}"),
+            None => format!("there is no link from `{from}` to `{to}`"),
+        },
+        hint: there.map_or("`moat links` lists them".into(), |l| {
+            format!("there is the {}", l.link.words())
+        }),
+    })
+}
+
+/// Every packet is judged, so nothing passes any more; this lets the tables forget it too.
+fn end_flows(moat: &mut Moat, from: &End, to: &End) -> Result<()> {
+    let (world, _) = moat.store.world(now())?;
+    for a in elements::ends(&world, from) {
+        let Some(at) = world.networks.get(&a.network).map(desired::place) else {
+            continue;
+        };
+        for family in Family::BOTH {
+            let Some(client) = a.address(family) else { continue };
+            let servers: Vec<_> = elements::ends(&world, to)
+                .filter_map(|b| b.address(family))
+                .collect();
+            for server in servers {
+                moat.kernel.forget_flows(
+                    &at,
+                    Flows::Between {
+                        client,
+                        server,
+                        proto: None,
+                        port: None,
+                    },
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The set elements that any link between these ends has a part in.
+fn affected(moat: &mut Moat, links: &[Link]) -> Result<State> {
+    let mut names: Vec<Name> = Vec::new();
+    for link in links {
+        for end in [&link.from, &link.to] {
+            names.extend(moat.store.named_by(end)?);
+        }
+    }
+    names.sort();
+    names.dedup();
+    let world = moat.around(&names.iter().collect::<Vec<_>>())?;
+    let mut s = State::new();
+    for link in links {
+        for from in elements::ends(&world, &link.from) {
+            s.extend(elements_of(moat, &world, from, &link.to));
+        }
+    }
+    Ok(s)
+}
+
+fn elements_of(moat: &Moat, world: &World, from: &crate::model::Endpoint, to: &End) -> State {
+    match to {
+        End::Container(_) | End::Label(..) => {
+            // The peer entries serve both directions, so both are looked at.
+            let pairs = elements::ends(world, to);
+            pairs
+                .flat_map(|t| [elements::pair(world, from, t), elements::pair(world, t, from)])
+                .flatten()
+                .collect()
+        }
+        End::Host | End::World | End::Cidr(_) => elements::reach_of(&moat.names, world, from),
+    }
+}
+
+fn refresh(moat: &mut Moat, links: &[Link]) -> Result<()> {
+    let mut names = Vec::new();
+    for link in links {
+        names.extend(moat.store.named_by(&link.from)?);
+    }
+    moat.refresh_hosts(&names)
+}
+
+/// Whether both ends can be linked.
+fn check(moat: &mut Moat, request: &Request) -> Result<()> {
+    check_end(&moat.store, &request.from, None)?;
+    let from = match &request.from {
+        End::Container(name) => moat.store.endpoint(name)?,
+        _ => None,
+    };
+    let network = from
+        .map(|(e, _)| moat.store.network(&e.network))
+        .transpose()?
+        .flatten();
+    check_end(&moat.store, &request.to, network.as_ref().map(|r| &r.network))?;
+    if let End::Cidr(range) = request.to {
+        let world = moat.world()?;
+        if world.is_near(range) && range.prefix() > 0 {
+            return Err(Error::Refused {
+                what: format!(
+                    "{range} shares addresses with containers or the host, which links by name open"
+                ),
+                hint: "link to the container's name, a label, or `host`".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether an end exists, and meets `from`'s router.
+///
+/// # Errors
+/// It does not.
+pub fn check_end(store: &Store, end: &End, from: Option<&Network>) -> Result<()> {
+    let End::Container(name) = end else { return Ok(()) };
+    let found = store
+        .container(name.as_str())?
+        .filter(|c| c.name == *name && c.phase != Phase::Removing);
+    if found.is_none() {
+        let all = store.containers()?;
+        let near = super::error::nearest(name.as_str(), all.iter().map(|c| c.name.as_str()));
+        return Err(Error::Unknown {
+            kind: "container",
+            name: name.to_string(),
+            near,
+        });
+    }
+    let to = match store.endpoint(name)? {
+        Some((e, _)) => store.network(&e.network)?.map(|r| r.network),
+        None => None,
+    };
+    match (from, to) {
+        (Some(a), Some(b)) if !elements::joinable(a, &b) => Err(Error::Refused {
+            what: format!(
+                "networks `{}` and `{}` are in different routers, which no link joins",
+                a.name, b.name
+            ),
+            hint: "make both with the same --router".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// All links, with what they have carried.
+///
+/// # Errors
+/// When store or kernel cannot be read.
+pub fn links(place: &Where) -> Result<Vec<View>> {
+    let mut moat = Moat::settled(place)?;
+    let rows = moat.store.links()?;
+    let world = moat.world()?;
+    let mut wanted: Vec<Vec<Element>> = Vec::new();
+    for row in &rows {
+        let mut own = Vec::new();
+        for from in elements::ends(&world, &row.link.from) {
+            let all = elements_of(&moat, &world, from, &row.link.to);
+            own.extend(all.into_iter().filter_map(|o| match o {
+                Object::Element(e) if speaks_of(&e, &row.link, &world, from) => Some(e),
+                _ => None,
+            }));
+        }
+        wanted.push(own);
+    }
+    let flat: Vec<Element> = wanted.iter().flatten().cloned().collect();
+    let counters = if flat.is_empty() {
+        vec![]
+    } else {
+        moat.kernel.counters(&flat)?
+    };
+    let mut counters = counters.into_iter();
+    Ok(rows
+        .into_iter()
+        .zip(wanted)
+        .map(|(row, own)| {
+            let mine = counters.by_ref().take(own.len()).flatten();
+            let (packets, bytes) = mine.fold((0, 0), |(p, b), (x, y)| (p + x, b + y));
+            row_view(&row.link, packets, bytes)
+        })
+        .collect())
+}
+
+/// Whether an element carries the traffic of this link: same direction, same kind of service.
+fn speaks_of(e: &Element, link: &Link, world: &World, from: &crate::model::Endpoint) -> bool {
+    use crate::plan::{Field, SetName as S};
+    let to_here = |ip: std::net::IpAddr| match &link.to {
+        End::Container(_) | End::Label(..) => world.holder(ip).is_some_and(|t| t.is(&link.to)),
+        _ => world.holder(ip).is_none(),
+    };
+    let source = matches!(e.key.first(), Some(Field::Ip(ip)) if from.addresses.contains(ip));
+    let target = match e.key.get(1) {
+        Some(Field::Ip(ip)) => to_here(*ip),
+        _ => link.to == End::World,
+    };
+    let kind = match (e.set, link.service) {
+        (S::Pair(_) | S::World(_) | S::Cidr(_), Service::Any) => true,
+        (S::Proto(_), Service::Proto(p)) => e.key.get(2) == Some(&Field::Proto(p.number(e.set.family()))),
+        (S::Port(_) | S::Range(_) | S::CidrPort(_), s) => {
+            let proto = s.proto().map(|p| Field::Proto(p.number(e.set.family())));
+            let inside = match (e.key.get(3), s.ports()) {
+                (Some(Field::Port(port)), Some(ports)) => ports.contains(*port),
+                _ => true,
+            };
+            e.key.get(2) == proto.as_ref() && inside
+        }
+        _ => false,
+    };
+    source && target && kind
+}
+
+fn row_view(link: &Link, packets: u64, bytes: u64) -> View {
+    View {
+        from: link.from.to_string(),
+        to: link.to.to_string(),
+        port: link.service.ports().map(|p| p.to_string()),
+        proto: link.service.proto(),
+        expires: link.expires.map(super::time::rfc3339),
+        packets,
+        bytes,
+    }
+}

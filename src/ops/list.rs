@@ -1,0 +1,167 @@
+//! `ps`, `inspect`: what there is.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::context::{Moat, Where};
+use super::error::Result;
+use super::remove;
+use super::time::rfc3339;
+use crate::model::{Family, Mac, Name, Published};
+use crate::sandbox::Spec;
+use crate::store::{Container, Phase};
+
+/// A container as `moat ps --json` prints it.
+#[derive(Debug, Serialize)]
+pub struct View {
+    pub name: Name,
+    pub id: String,
+    pub net: Option<Name>,
+    pub ips: Vec<String>,
+    pub mac: Option<Mac>,
+    pub pid: Option<i32>,
+    /// `running`, `exited` or `created`.
+    pub status: &'static str,
+    pub exit_code: Option<i32>,
+    pub labels: BTreeMap<String, String>,
+    pub ports: Vec<Port>,
+    pub created: String,
+}
+
+/// A published port.
+#[derive(Debug, Serialize)]
+pub struct Port {
+    /// The host's address; `null` is every one.
+    pub host: Option<IpAddr>,
+    pub host_port: u16,
+    pub port: u16,
+    pub proto: crate::model::Proto,
+}
+
+/// One container as `moat inspect` prints it.
+#[derive(Debug, Serialize)]
+pub struct Details {
+    #[serde(flatten)]
+    pub view: View,
+    pub command: Vec<String>,
+    pub hostname: String,
+    pub finished: Option<String>,
+    pub links: Vec<String>,
+    pub gateways: Vec<String>,
+    pub netns: Option<String>,
+    pub port: Option<String>,
+    pub bridge: Option<String>,
+    pub log: String,
+    pub spec: Option<Spec>,
+}
+
+impl From<&Published> for Port {
+    fn from(p: &Published) -> Self {
+        Self {
+            host: p.host_ip,
+            host_port: p.host_port,
+            port: p.port,
+            proto: p.proto,
+        }
+    }
+}
+
+/// The containers that run, or (`all`) every one.
+///
+/// # Errors
+/// When the store cannot be read or what ended not be tidied.
+pub fn ps(place: &Where, all: bool) -> Result<Vec<View>> {
+    let mut moat = Moat::settled(place)?;
+    remove::sweep(&mut moat)?;
+    let containers = moat.store.containers()?;
+    let shown = containers.iter().filter(|c| all || c.phase == Phase::Running);
+    shown.map(|c| view(&moat, c)).collect()
+}
+
+fn view(moat: &Moat, c: &Container) -> Result<View> {
+    let endpoint = moat.store.endpoint(&c.name)?.map(|(e, _)| e);
+    let network = endpoint
+        .as_ref()
+        .map(|e| moat.store.network(&e.network))
+        .transpose()?
+        .flatten();
+    let length = |ip: IpAddr| {
+        let subnet = network.as_ref().and_then(|n| n.network.subnet(Family::of(ip)));
+        subnet.map_or_else(|| ip.to_string(), |s| s.of(ip).to_string())
+    };
+    Ok(View {
+        name: c.name.clone(),
+        id: c.id.clone(),
+        net: endpoint.as_ref().map(|e| e.network.clone()),
+        ips: endpoint
+            .iter()
+            .flat_map(|e| &e.addresses)
+            .map(|ip| length(*ip))
+            .collect(),
+        mac: endpoint.as_ref().map(|e| e.mac),
+        pid: c.pid.filter(|_| c.phase == Phase::Running).map(|p| p.0),
+        status: match c.phase {
+            Phase::Creating => "created",
+            Phase::Running => "running",
+            Phase::Exited | Phase::Removing => "exited",
+        },
+        exit_code: c.exit_code,
+        labels: c.labels.clone(),
+        ports: moat
+            .store
+            .published_of(Some(&c.name))?
+            .iter()
+            .map(Port::from)
+            .collect(),
+        created: rfc3339(c.created),
+    })
+}
+
+/// One container, with all there is to say.
+///
+/// # Errors
+/// It does not exist, or the store cannot be read.
+pub fn inspect(place: &Where, key: &str) -> Result<Details> {
+    let mut moat = Moat::settled(place)?;
+    let c = moat.find(key)?;
+    if c.phase == Phase::Running && remove::note_exit(&mut moat, &c)? && c.auto_remove {
+        return Err(super::Error::Unknown {
+            kind: "container",
+            name: key.to_owned(),
+            near: None,
+        });
+    }
+    let c = moat.find(key)?;
+    let spec: Option<Spec> = serde_json::from_str(&c.spec).ok();
+    let endpoint = moat.store.endpoint(&c.name)?;
+    let network = endpoint
+        .as_ref()
+        .map(|(e, _)| moat.store.network(&e.network))
+        .transpose()?
+        .flatten();
+    let links = moat
+        .store
+        .links_with(&[crate::model::End::Container(c.name.clone())])?;
+    Ok(Details {
+        view: view(&moat, &c)?,
+        command: spec.as_ref().map(|s| s.command.clone()).unwrap_or_default(),
+        hostname: spec.as_ref().map(|s| s.hostname.clone()).unwrap_or_default(),
+        finished: c.finished.map(rfc3339),
+        links: links.iter().map(|l| l.link.words()).collect(),
+        gateways: network
+            .iter()
+            .flat_map(|n| &n.network.subnets)
+            .map(|s| s.gateway().to_string())
+            .collect(),
+        netns: endpoint
+            .as_ref()
+            .and_then(|(_, p)| p.as_ref())
+            .map(|p| p.display().to_string()),
+        port: endpoint.as_ref().map(|(e, _)| moat.names.port(e.id)),
+        bridge: endpoint.as_ref().map(|(e, _)| moat.names.bridge(e.bridge)),
+        log: moat.container_dir(&c.id).join("log").display().to_string(),
+        spec,
+    })
+}

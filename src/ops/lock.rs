@@ -1,0 +1,89 @@
+//! Who may change the world now. Changes of single containers and links go side by side
+//! (shared); making, healing and removing the router excludes everything else.
+//!
+//! `flock(2)` locks die with their holder. A waiter for the exclusive lock holds the gate,
+//! so a stream of shared holders cannot starve it.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::{Error, Result};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A held lock; dropping it releases it.
+pub struct Lock {
+    _file: Flock<File>,
+    pub exclusive: bool,
+}
+
+/// The lock of a world.
+pub struct Locks {
+    lock: PathBuf,
+    gate: PathBuf,
+}
+
+impl Locks {
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            lock: dir.join("lock"),
+            gate: dir.join("gate"),
+        }
+    }
+
+    /// # Errors
+    /// When the files cannot be made, or after a minute.
+    pub fn shared(&self) -> Result<Lock> {
+        let _gate = take(&self.gate, FlockArg::LockSharedNonblock)?;
+        Ok(Lock {
+            _file: take(&self.lock, FlockArg::LockSharedNonblock)?,
+            exclusive: false,
+        })
+    }
+
+    /// # Errors
+    /// When the files cannot be made, or after a minute.
+    pub fn exclusive(&self) -> Result<Lock> {
+        let _gate = take(&self.gate, FlockArg::LockExclusiveNonblock)?;
+        Ok(Lock {
+            _file: take(&self.lock, FlockArg::LockExclusiveNonblock)?,
+            exclusive: true,
+        })
+    }
+}
+
+fn take(path: &Path, how: FlockArg) -> Result<Flock<File>> {
+    let fail = |source| Error::State {
+        path: path.display().to_string(),
+        source,
+    };
+    let open = || {
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+    };
+    let mut file = open().map_err(fail)?;
+    let start = Instant::now();
+    loop {
+        match Flock::lock(file, how) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < PATIENCE => file = back,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(Error::Busy {
+                    path: path.display().to_string(),
+                    seconds: PATIENCE.as_secs(),
+                });
+            }
+            Err((_, e)) => return Err(fail(e.into())),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

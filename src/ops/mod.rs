@@ -1,0 +1,47 @@
+//! One use case a file; the only layer that joins store, kernel and sandbox.
+
+mod attach;
+pub mod context;
+pub mod doctor;
+mod error;
+pub mod fault;
+pub mod fsck;
+mod gc;
+mod generation;
+pub mod hosts;
+pub mod life;
+pub mod link;
+pub mod list;
+mod lock;
+pub mod net;
+pub mod probe;
+pub mod publish;
+mod remove;
+pub mod run;
+mod settle;
+pub mod time;
+pub mod why;
+
+pub use crate::plan::Plan;
+pub use context::{DEFAULT_DATA, DEFAULT_ROOT, Where};
+pub use error::{Error, Result};
+pub use remove::rm;
+
+/// A plan as `ip` and `nft` lines, in the words of one world.
+///
+/// # Errors
+/// When the world cannot be opened.
+pub fn plan_text(place: &Where, plan: &Plan, verbose: bool) -> Result<String> {
+    let moat = context::Moat::open(place)?;
+    let router = moat.router_path().display().to_string();
+    let renderer = crate::plan::text::Renderer {
+        names: &moat.names,
+        router: &router,
+        now: context::now(),
+    };
+    Ok(if verbose {
+        renderer.verbose(plan)
+    } else {
+        renderer.plan(plan)
+    })
+}

@@ -1,0 +1,353 @@
+//! Networks: making, listing, removing, and the default one that is there by itself.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::context::{Moat, Where};
+use super::error::{Error, Result, nearest};
+use super::{fault, remove};
+use crate::model::{DefaultPolicy, Family, Name, Network, Router, Subnet, automatic, overlaps};
+use crate::plan::{Plan, desired};
+use crate::store::Store;
+
+/// The network of containers that name none.
+pub const DEFAULT: &str = "moat";
+
+/// What `net create` was asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub name: Name,
+    pub subnets: Vec<Subnet>,
+    pub internal: bool,
+    pub default_policy: DefaultPolicy,
+    pub mtu: Option<u32>,
+    pub router: Router,
+}
+
+/// A network as `net inspect` prints it.
+#[derive(Debug, Serialize)]
+pub struct View {
+    pub name: Name,
+    pub subnets: Vec<String>,
+    pub gateways: Vec<String>,
+    pub bridges: Vec<String>,
+    pub router_netns: Option<String>,
+    pub internal: bool,
+    pub default_policy: DefaultPolicy,
+    pub mtu: u32,
+    pub containers: Vec<String>,
+}
+
+/// Makes a network, in the store and in the kernel.
+///
+/// # Errors
+/// The name or a subnet is taken, or the kernel refused; then nothing is changed.
+pub fn create(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan>> {
+    let wanted = format!("create network `{}`", request.name);
+    let mut moat = Moat::settled(place)?;
+    build(&mut moat, request, dry).map_err(|e| e.while_doing(wanted))
+}
+
+fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
+    if request.default_policy == DefaultPolicy::Kubernetes {
+        return Err(Error::Refused {
+            what: "the default policy `kubernetes` needs network policies, which this version does not enforce yet".into(),
+            hint: "leave it out: `isolated` is the default".into(),
+        });
+    }
+    moat.exclude()?;
+    let network = complete(moat, request)?;
+    if dry {
+        moat.store.begin()?;
+        let planned = moat.store.add_network(&network, true).map_err(Error::from);
+        let planned = planned.and_then(|()| moat.store.add_bridge(&network.name).map_err(Error::from));
+        let planned = planned.and_then(|_| new_objects(moat, &network));
+        moat.store.roll_back()?;
+        return Ok(Some(Plan::add(&planned?)));
+    }
+    let intent = moat.store.write(|s| {
+        s.add_network(&network, true)?;
+        s.add_bridge(&network.name)?;
+        s.intend(&format!("create network {}", network.name), moat.me.0, moat.me.1)
+    })?;
+    fault::step("making the network")?;
+    let live = moat.store.meta("live")?.is_some();
+    let made = if live {
+        let objects = new_objects(moat, &network)?;
+        let made = moat.apply(&Plan::add(&objects));
+        if made.is_err() {
+            let _ = moat.apply_all(&Plan::remove(&objects));
+        }
+        made
+    } else {
+        moat.ensure_live()
+    };
+    if let Err(e) = made {
+        moat.store.write(|s| {
+            s.remove_network(&network.name)?;
+            s.finish(intent)
+        })?;
+        return Err(e.noting("all steps before it were undone"));
+    }
+    moat.store.finish(intent)?;
+    Ok(None)
+}
+
+/// What a recorded network adds to the kernel.
+fn new_objects(moat: &mut Moat, network: &Network) -> Result<crate::plan::State> {
+    if moat.store.meta("live")?.is_none() {
+        return moat.wanted();
+    }
+    let mut s = desired::net(&moat.names, network);
+    for (n, owner) in moat.store.bridges()? {
+        if owner == network.name {
+            s.extend(desired::bridge(&moat.names, network, n));
+        }
+    }
+    if network.router == Router::Host {
+        let machine = moat.machine()?;
+        s.extend(desired::way_out(&moat.names, &machine));
+        let host = moat.host_addresses()?;
+        s.extend(desired::host_addresses(
+            &moat.names,
+            &crate::plan::Place::Host,
+            &host,
+        ));
+    }
+    Ok(s)
+}
+
+/// Chooses what was not asked for, and refuses what cannot be.
+fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
+    let mut taken = moat.kernel.host_routes()?;
+    let existing = moat.store.networks()?;
+    for row in &existing {
+        taken.extend(row.network.subnets.iter().map(|s| s.network()));
+    }
+    let mut subnets = request.subnets.clone();
+    for (i, a) in subnets.iter().enumerate() {
+        if subnets[..i].iter().any(|b| b.family() == a.family()) {
+            let reason = "a network has at most one subnet of each address family".to_owned();
+            return Err(Error::Input {
+                value: a.to_string(),
+                reason,
+                hint: None,
+            });
+        }
+        for row in &existing {
+            if let Some(other) = row
+                .network
+                .subnets
+                .iter()
+                .find(|b| overlaps(a.network(), b.network()))
+            {
+                return Err(Error::Refused {
+                    what: format!(
+                        "the subnet {a} overlaps {other} of network `{}`",
+                        row.network.name
+                    ),
+                    hint: "leave --subnet out to get a free one".into(),
+                });
+            }
+        }
+        if let Some(route) = taken.iter().find(|t| overlaps(a.network(), **t)) {
+            return Err(Error::Refused {
+                what: format!("the subnet {a} overlaps {route}, which the host routes elsewhere"),
+                hint: "leave --subnet out to get a free one; `ip route show table all` shows the routes"
+                    .into(),
+            });
+        }
+    }
+    if subnets.is_empty() {
+        subnets = free_subnets(moat.families(), &taken)?;
+    }
+    Ok(Network {
+        name: request.name.clone(),
+        subnets,
+        internal: request.internal,
+        router: request.router,
+        default_policy: request.default_policy,
+        mtu: match request.mtu {
+            Some(mtu) => mtu,
+            None => moat.kernel.default_mtu()?,
+        },
+    })
+}
+
+fn free_subnets(families: Vec<Family>, taken: &[ipnetwork::IpNetwork]) -> Result<Vec<Subnet>> {
+    families
+        .into_iter()
+        .map(|f| {
+            automatic(f, taken).ok_or_else(|| Error::Refused {
+                what: format!(
+                    "no IPv{} range is left that the host does not route elsewhere",
+                    f.digit()
+                ),
+                hint: "choose one: `moat net create NAME --subnet CIDR`".into(),
+            })
+        })
+        .collect()
+}
+
+/// The network of this name; the default one is recorded if it is not there yet.
+///
+/// # Errors
+/// [`Error::Unknown`], or no range is free.
+pub fn find_or_default(moat: &Moat, store: &Store, name: &Name) -> Result<Network> {
+    if let Some(row) = store.network(name)? {
+        return Ok(row.network);
+    }
+    if name.as_str() != DEFAULT {
+        let all = store.networks()?;
+        let near = nearest(name.as_str(), all.iter().map(|r| r.network.name.as_str()));
+        return Err(Error::Unknown {
+            kind: "network",
+            name: name.to_string(),
+            near,
+        });
+    }
+    let mut taken = moat.host_routes.clone();
+    for row in store.networks()? {
+        taken.extend(row.network.subnets.iter().map(|s| s.network()));
+    }
+    let network = Network {
+        name: name.clone(),
+        subnets: free_subnets(moat.families(), &taken)?,
+        internal: false,
+        router: Router::Own,
+        default_policy: DefaultPolicy::Isolated,
+        mtu: moat.mtu,
+    };
+    store.add_network(&network, false)?;
+    Ok(network)
+}
+
+/// Whether a container of the network may ask for this address.
+///
+/// # Errors
+/// It is outside every subnet, or the gateway's.
+pub fn check_address(network: &Network, ip: IpAddr) -> Result<()> {
+    match network.subnet(Family::of(ip)) {
+        Some(s) if s.assignable(ip) => Ok(()),
+        Some(s) => Err(Error::Refused {
+            what: format!(
+                "{ip} is no address for a container in {s} of network `{}`",
+                network.name
+            ),
+            hint: format!("choose one between {} and the end of {s}", s.nth(2)),
+        }),
+        None => Err(Error::Refused {
+            what: format!(
+                "network `{}` has no IPv{} subnet",
+                network.name,
+                Family::of(ip).digit()
+            ),
+            hint: "`moat net inspect` shows the subnets".into(),
+        }),
+    }
+}
+
+/// All networks, the default one included even while nobody uses it.
+///
+/// # Errors
+/// When store or kernel cannot be read.
+pub fn ls(place: &Where) -> Result<Vec<View>> {
+    let mut moat = Moat::settled(place)?;
+    moat.learn_host()?;
+    let mut names: Vec<Name> = moat
+        .store
+        .networks()?
+        .into_iter()
+        .map(|r| r.network.name)
+        .collect();
+    let default: Name = DEFAULT.parse()?;
+    if !names.contains(&default) {
+        names.insert(0, default);
+    }
+    names.iter().map(|n| view(&moat, n)).collect()
+}
+
+/// One network.
+///
+/// # Errors
+/// It does not exist, or the store cannot be read.
+pub fn inspect(place: &Where, name: &Name) -> Result<View> {
+    let mut moat = Moat::settled(place)?;
+    moat.learn_host()?;
+    view(&moat, name)
+}
+
+fn view(moat: &Moat, name: &Name) -> Result<View> {
+    // The default network is described as it would be made.
+    moat.store.begin()?;
+    let network = find_or_default(moat, &moat.store, name);
+    let bridges = moat.store.bridges();
+    moat.store.roll_back()?;
+    let network = network?;
+    let own = network.router == Router::Own && moat.store.meta("live")?.is_some();
+    Ok(View {
+        subnets: network.subnets.iter().map(ToString::to_string).collect(),
+        gateways: network.subnets.iter().map(|s| s.gateway().to_string()).collect(),
+        bridges: bridges?
+            .iter()
+            .filter(|(_, o)| *o == name)
+            .map(|(n, _)| moat.names.bridge(*n))
+            .collect(),
+        router_netns: own.then(|| moat.router_path().display().to_string()),
+        internal: network.internal,
+        default_policy: network.default_policy,
+        mtu: network.mtu,
+        containers: moat.store.attached(name)?,
+        name: network.name,
+    })
+}
+
+/// Removes a network that nothing is attached to.
+///
+/// # Errors
+/// It does not exist, is in use, or would not go.
+pub fn rm(place: &Where, name: &Name, dry: bool) -> Result<Option<Plan>> {
+    let mut moat = Moat::settled(place)?;
+    take(&mut moat, name, dry).map_err(|e| e.while_doing(format!("remove network `{name}`")))
+}
+
+fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
+    moat.exclude()?;
+    let all = moat.store.networks()?;
+    let Some(row) = all.iter().find(|r| r.network.name == *name) else {
+        let near = nearest(name.as_str(), all.iter().map(|r| r.network.name.as_str()));
+        return Err(Error::Unknown {
+            kind: "network",
+            name: name.to_string(),
+            near,
+        });
+    };
+    let attached = moat.store.attached(name)?;
+    if let Some(first) = attached.first() {
+        let what = format!(
+            "{} containers are attached to it, `{first}` first",
+            attached.len()
+        );
+        return Err(Error::Refused {
+            what,
+            hint: format!("`moat rm -f {first}`"),
+        });
+    }
+    if dry {
+        return Ok(Some(Plan::remove(&new_objects(moat, &row.network)?)));
+    }
+    let intent = moat
+        .store
+        .intend(&format!("remove network {name}"), moat.me.0, moat.me.1)?;
+    remove::take_down(moat, name)?;
+    moat.store.write(|s| {
+        s.remove_network(name)?;
+        s.finish(intent)
+    })?;
+    fault::step("after forgetting the network")?;
+    if moat.store.networks()?.is_empty() {
+        moat.tear_down()?;
+    }
+    Ok(None)
+}

@@ -1,0 +1,248 @@
+//! The end of containers and networks: `rm`, what a dead command began, what exited.
+
+use std::time::Duration;
+
+use super::context::{Moat, Where, make_dir, now, state};
+use super::error::{Error, Result};
+use super::fault;
+use crate::model::Name;
+use crate::plan::{Plan, desired};
+use crate::sandbox::{self, Spec};
+use crate::store::{Container, Phase};
+
+/// How long the kernel may take to end a container's processes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `moat rm`: removes containers; a running one only by force.
+///
+/// # Errors
+/// The first that cannot be removed, after all were tried.
+pub fn rm(place: &Where, names: &[String], all: bool, force: bool) -> Result<Vec<Name>> {
+    let mut moat = Moat::settled(place)?;
+    let found: Vec<Container> = if all {
+        moat.store.containers()?
+    } else {
+        names.iter().map(|n| moat.find(n)).collect::<Result<_>>()?
+    };
+    let mut removed = Vec::new();
+    let mut first = None;
+    for c in found {
+        match remove(&mut moat, &c, force) {
+            Ok(()) => removed.push(c.name),
+            Err(e) => first = first.or(Some(e.while_doing(format!("remove `{}`", c.name)))),
+        }
+    }
+    sweep(&mut moat)?;
+    first.map_or(Ok(removed), Err)
+}
+
+/// Removes one container.
+///
+/// # Errors
+/// It runs and `force` is not given, or something would not go.
+pub fn remove(moat: &mut Moat, c: &Container, force: bool) -> Result<()> {
+    let alive = c
+        .pid
+        .is_some_and(|(pid, started)| sandbox::is_alive(pid, started));
+    if alive && !force && c.phase == Phase::Running {
+        let hint = format!("`moat stop {0}` first, or `moat rm -f {0}`", c.name);
+        return Err(Error::Refused {
+            what: "it is running".into(),
+            hint,
+        });
+    }
+    let claimed = moat.store.write(|s| {
+        // Another rm may have been faster: then there is nothing to do.
+        let now = s.container(c.name.as_str())?.filter(|n| n.id == c.id);
+        let free =
+            now.is_some_and(|n| n.phase != Phase::Removing || !sandbox::is_alive(n.owner.0, n.owner.1));
+        if free {
+            s.set_phase(&c.name, Phase::Removing, moat.me)?;
+        }
+        Ok::<_, Error>(free)
+    })?;
+    if claimed { erase(moat, c) } else { Ok(()) }
+}
+
+/// Takes away everything of a container whose record says so.
+///
+/// # Errors
+/// What would not go; the record stays, so the next command tries again.
+pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
+    let intent = moat
+        .store
+        .intend(&format!("remove {}", c.name), moat.me.0, moat.me.1)?;
+    fault::step("killing the processes")?;
+    kill_and_wait(c)?;
+    moat.detach(&c.name)?;
+    clean(moat, c)?;
+    fault::step("forgetting the container")?;
+    moat.store.write(|s| {
+        s.remove_links_of(&c.name)?;
+        s.remove_container(&c.name)?;
+        s.finish(intent)
+    })?;
+    Ok(())
+}
+
+fn kill_and_wait(c: &Container) -> Result<()> {
+    if let Some((pid, started)) = c.pid {
+        if let Ok(spec) = serde_json::from_str::<Spec>(&c.spec) {
+            // Gone already is what is wanted.
+            let _ = sandbox::kill_all(&spec, pid, started);
+        }
+        sandbox::wait_end(pid, started, PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Removes a container's files: layer, cgroups, run-time directory.
+fn clean(moat: &Moat, c: &Container) -> Result<()> {
+    fault::step("removing the files")?;
+    if let Ok(spec) = serde_json::from_str::<Spec>(&c.spec) {
+        sandbox::cleanup(&spec)?;
+    }
+    let dir = moat.container_dir(&c.id);
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(state(&dir, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Records that a container's process is over, and frees its network. Whether it was over.
+///
+/// # Errors
+/// When its network would not go.
+pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
+    let Some((pid, started)) = c.pid else {
+        return Ok(false);
+    };
+    if sandbox::is_alive(pid, started) {
+        return Ok(false);
+    }
+    if c.auto_remove {
+        remove(moat, c, true)?;
+        return Ok(true);
+    }
+    let intent = moat
+        .store
+        .intend(&format!("end {}", c.name), moat.me.0, moat.me.1)?;
+    kill_and_wait(c)?;
+    moat.detach(&c.name)?;
+    let code = sandbox::exit_code(&moat.container_dir(&c.id));
+    moat.store.write(|s| {
+        s.set_exited(&c.name, code, now())?;
+        s.finish(intent)
+    })?;
+    Ok(true)
+}
+
+/// Notes every container whose process is over, and what nobody uses any more goes.
+///
+/// # Errors
+/// What would not go.
+pub fn sweep(moat: &mut Moat) -> Result<()> {
+    for c in moat.store.containers()? {
+        if c.phase == Phase::Running {
+            note_exit(moat, &c)?;
+        }
+    }
+    if idle(moat)? {
+        moat.exclude()?;
+        drop_idle_networks(moat)?;
+        if moat.store.networks()?.is_empty() {
+            moat.tear_down()?;
+        }
+        moat.lock = None;
+        moat.share()?;
+    }
+    Ok(())
+}
+
+/// Whether the default network is there and nobody is on it.
+fn idle(moat: &Moat) -> Result<bool> {
+    let networks = moat.store.networks()?;
+    if networks.is_empty() {
+        return Ok(moat.store.meta("live")?.is_some());
+    }
+    for row in networks.iter().filter(|r| !r.kept) {
+        if moat.store.attached_count(&row.network.name)? == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Forgets networks that came by themselves and have no container left. Needs the exclusive lock.
+///
+/// # Errors
+/// When their objects would not go.
+pub fn drop_idle_networks(moat: &mut Moat) -> Result<()> {
+    for row in moat.store.networks()?.into_iter().filter(|r| !r.kept) {
+        if moat.store.attached_count(&row.network.name)? > 0 {
+            continue;
+        }
+        let intent = moat.store.intend(
+            &format!("drop network {}", row.network.name),
+            moat.me.0,
+            moat.me.1,
+        )?;
+        take_down(moat, &row.network.name)?;
+        moat.store.write(|s| {
+            s.remove_network(&row.network.name)?;
+            s.finish(intent)
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes a network's objects out of a kernel that keeps other networks.
+///
+/// # Errors
+/// The step that failed.
+pub fn take_down(moat: &mut Moat, name: &Name) -> Result<()> {
+    let others = moat.store.networks()?.len() > 1;
+    let Some(row) = moat.store.network(name)?.filter(|_| others) else {
+        return Ok(());
+    };
+    let mut s = desired::net(&moat.names, &row.network);
+    let bridges = moat.store.bridges()?;
+    for n in bridges
+        .iter()
+        .filter(|(_, owner)| *owner == name)
+        .map(|(n, _)| *n)
+    {
+        s.extend(desired::bridge(&moat.names, &row.network, n));
+    }
+    moat.apply(&Plan::remove(&s))
+}
+
+/// Makes the directories of a new container.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn make_dirs(moat: &Moat, id: &str) -> Result<()> {
+    let dir = moat.container_dir(id);
+    make_dir(&dir)?;
+    let layers = moat.data.join("layers");
+    make_dir(&layers)
+}
+
+impl Moat {
+    /// A container by name or id.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], with a name that is like it.
+    pub fn find(&self, key: &str) -> Result<Container> {
+        if let Some(c) = self.store.container(key)? {
+            return Ok(c);
+        }
+        let all = self.store.containers()?;
+        let near = super::error::nearest(key, all.iter().map(|c| c.name.as_str()));
+        Err(Error::Unknown {
+            kind: "container",
+            name: key.to_owned(),
+            near,
+        })
+    }
+}

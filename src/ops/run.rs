@@ -1,0 +1,301 @@
+//! `moat run`: record, launch, attach, release; each step undone when a later one fails.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::context::{Moat, Where, now, state};
+use super::error::{Error, Result};
+use super::publish::{self, PortMap};
+use super::{fault, net, remove};
+use crate::model::{End, Link, Mac, Name, Network, Published, Service};
+use crate::plan::Plan;
+use crate::sandbox::{self, Spec};
+use crate::store::{Container, NewEndpoint, Phase};
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub name: Option<Name>,
+    /// `None` is `--net none`: loopback only.
+    pub net: Option<Name>,
+    pub auto_remove: bool,
+    pub labels: BTreeMap<String, String>,
+    pub links: Vec<(End, Service)>,
+    pub ports: Vec<PortMap>,
+    pub addresses: Vec<IpAddr>,
+    pub mac: Option<Mac>,
+    /// The sandbox's part; id, directories and a missing hostname are filled in here.
+    pub spec: Spec,
+}
+
+/// What came of it.
+pub enum Outcome {
+    /// A foreground container ended with this status.
+    Ended(i32),
+    /// A detached container runs.
+    Started { id: String, name: Name },
+    /// What would be done.
+    Planned(Plan),
+}
+
+/// Runs a container.
+///
+/// # Errors
+/// What failed; nothing of the container stays.
+pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
+    let mut moat = Moat::settled(place)?;
+    let id = new_id()?;
+    let name = request
+        .name
+        .clone()
+        .map_or_else(|| invent(&request.spec, &id), Ok)?;
+    complete(&moat, &mut request, &id, &name);
+    sandbox::prepare(&request.spec)?;
+    let wanted = format!("run `{name}`");
+    if dry {
+        return plan(&mut moat, &name, &request)
+            .map(Outcome::Planned)
+            .map_err(|e| e.while_doing(wanted));
+    }
+    publish::check_free(&request.ports).map_err(|e| e.while_doing(wanted.clone()))?;
+    start(&mut moat, &id, &name, &request).map_err(|e| e.while_doing(wanted))
+}
+
+/// Fills in what the caller could not know.
+fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name) {
+    let spec = &mut request.spec;
+    id.clone_into(&mut spec.id);
+    spec.dir = moat.container_dir(id);
+    spec.layer = moat.layer_dir(id);
+    spec.hide = vec![
+        moat.root.clone(),
+        moat.data.parent().unwrap_or(&moat.data).to_owned(),
+    ];
+    if spec.hostname.is_empty() {
+        spec.hostname = name
+            .as_str()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+    }
+}
+
+fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Outcome> {
+    let record = record(moat, id, name, request)?;
+    moat.learn_host()?;
+    fault::step("recording the container")?;
+    let intent = moat.store.write(|s| {
+        let network = enter(moat, s, &record, name, request)?;
+        let intent = s.intend(&format!("run {name}"), moat.me.0, moat.me.1)?;
+        Ok::<_, Error>((intent, network))
+    })?;
+    let (intent, network) = intent;
+    let running = match launch(moat, name, request, network.as_ref()) {
+        Ok(running) => running,
+        Err(e) => {
+            undo(moat, &record, intent);
+            return Err(e);
+        }
+    };
+    moat.store.write(|s| {
+        s.set_phase(name, Phase::Running, moat.me)?;
+        s.finish(intent)
+    })?;
+    // Over the whole life of a foreground container the lock is free.
+    moat.lock = None;
+    if request.spec.detach {
+        return Ok(Outcome::Started {
+            id: id.to_owned(),
+            name: name.clone(),
+        });
+    }
+    let code = running.wait_foreground()?;
+    moat.share()?;
+    if let Some(c) = moat
+        .store
+        .container(name.as_str())?
+        .filter(|c| c.id == id && c.phase == Phase::Running)
+    {
+        remove::note_exit(moat, &c)?;
+        moat.store.set_exit_code(name, code)?;
+    }
+    remove::sweep(moat)?;
+    Ok(Outcome::Ended(code))
+}
+
+/// The record of a container that is being created.
+fn record(moat: &Moat, id: &str, name: &Name, request: &Request) -> Result<Container> {
+    let spec = serde_json::to_string(&request.spec).map_err(|e| Error::Input {
+        value: name.to_string(),
+        reason: e.to_string(),
+        hint: None,
+    })?;
+    Ok(Container {
+        id: id.to_owned(),
+        name: name.clone(),
+        phase: Phase::Creating,
+        owner: moat.me,
+        pid: None,
+        exit_code: None,
+        created: now(),
+        finished: None,
+        auto_remove: request.auto_remove,
+        labels: request.labels.clone(),
+        spec,
+    })
+}
+
+/// Records the container with all it asks for, in one transaction.
+fn enter(
+    moat: &Moat,
+    s: &crate::store::Store,
+    record: &Container,
+    name: &Name,
+    request: &Request,
+) -> Result<Option<Network>> {
+    s.add_container(record)?;
+    let Some(net_name) = &request.net else {
+        if request.ports.is_empty() && request.links.is_empty() {
+            return Ok(None);
+        }
+        let hint = "leave `--net none` out".to_owned();
+        return Err(Error::Refused {
+            what: "a container without a network has no links or ports".into(),
+            hint,
+        });
+    };
+    let network = net::find_or_default(moat, s, net_name)?;
+    for ip in &request.addresses {
+        net::check_address(&network, *ip)?;
+    }
+    let wish = NewEndpoint {
+        addresses: request.addresses.clone(),
+        mac: request.mac,
+    };
+    s.add_endpoint(name, &network, &request.labels, &wish)?;
+    for (to, service) in &request.links {
+        super::link::check_end(s, to, Some(&network))?;
+        let from = End::Container(name.clone());
+        s.add_link(&Link {
+            from,
+            to: to.clone(),
+            service: *service,
+            expires: None,
+        })?;
+    }
+    for map in &request.ports {
+        for p in map.each(name) {
+            let p: Published = p;
+            s.publish(&p)?;
+        }
+    }
+    Ok(Some(network))
+}
+
+/// Launches the process, gives it its network, and lets it go.
+fn launch(
+    moat: &mut Moat,
+    name: &Name,
+    request: &Request,
+    network: Option<&Network>,
+) -> Result<sandbox::Running> {
+    remove::make_dirs(moat, &request.spec.id)?;
+    write_files(moat, name, request, network)?;
+    if network.is_some() {
+        moat.ensure_live()?;
+    }
+    fault::step("launching the process")?;
+    let launched = sandbox::launch(&request.spec)?;
+    let pid = launched.pid();
+    fault::step("recording the process")?;
+    let started = sandbox::start_time(pid).unwrap_or_default();
+    moat.store.write(|s| {
+        s.set_process(name, pid, started)?;
+        if network.is_some() {
+            s.set_sandbox(name, format!("/proc/{pid}/ns/net").as_ref())?;
+        }
+        Ok::<_, Error>(())
+    })?;
+    if network.is_some() {
+        moat.attach(name)?;
+        let mut names = moat.who_names(name)?;
+        names.push(name.clone());
+        moat.refresh_hosts(&names)?;
+    }
+    fault::step("releasing the process")?;
+    Ok(launched.release()?)
+}
+
+/// The files that are bound into the container.
+fn write_files(moat: &Moat, name: &Name, request: &Request, network: Option<&Network>) -> Result<()> {
+    let dir = &request.spec.dir;
+    let hostname = &request.spec.hostname;
+    let (world, _) = moat.store.around(&[name], now())?;
+    let hosts = world.endpoints.get(name).map_or_else(
+        || format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost\n"),
+        |e| super::hosts::hosts_file(&moat.names, &world, e, hostname),
+    );
+    let resolv = super::hosts::resolv_conf(network.is_none_or(|n| n.internal));
+    for (file, text) in [
+        ("hosts", hosts),
+        ("hostname", format!("{hostname}\n")),
+        ("resolv.conf", resolv),
+    ] {
+        let path = dir.join(file);
+        std::fs::write(&path, text).map_err(|e| state(&path, e))?;
+    }
+    Ok(())
+}
+
+/// Takes back everything of a container that could not be started.
+fn undo(moat: &mut Moat, record: &Container, intent: i64) {
+    let current = moat.store.container(record.name.as_str()).ok().flatten();
+    let c = current.unwrap_or_else(|| record.clone());
+    let gone = remove::erase(moat, &c).is_ok();
+    if gone && remove::sweep(moat).is_ok() {
+        let _ = moat.store.finish(intent);
+    }
+}
+
+/// What would be done, without doing it: the records are made and rolled back.
+fn plan(moat: &mut Moat, name: &Name, request: &Request) -> Result<Plan> {
+    let live = moat.store.meta("live")?.is_some();
+    let record = record(moat, "dry-run", name, request)?;
+    moat.learn_host()?;
+    let mut plan = Plan::default();
+    moat.store.begin()?;
+    let entered = enter(moat, &moat.store, &record, name, request)
+        .and_then(|_| Ok(moat.store.set_sandbox(name, "/proc/PID/ns/net".as_ref())?));
+    let planned = entered.and_then(|()| {
+        let wanted = if live {
+            moat.objects_of(name)?
+        } else {
+            moat.wanted()?
+        };
+        plan = Plan::add(&wanted);
+        Ok(())
+    });
+    moat.store.roll_back()?;
+    planned.map(|()| plan)
+}
+
+/// Twelve hex digits that nobody else has.
+fn new_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/uuid";
+    let text = std::fs::read_to_string(path).map_err(|e| state(path.as_ref(), e))?;
+    Ok(text.chars().filter(char::is_ascii_hexdigit).take(12).collect())
+}
+
+/// A name from the command: `redis-server-3f2a`.
+fn invent(spec: &Spec, id: &str) -> Result<Name> {
+    let command = spec.command.first().map_or("", String::as_str);
+    let base = command.rsplit('/').next().unwrap_or_default();
+    let plain: String = base
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(40)
+        .collect();
+    let plain = plain.trim_start_matches('-');
+    let stem = if plain.is_empty() { "container" } else { plain };
+    Ok(format!("{stem}-{}", &id[..4]).parse()?)
+}

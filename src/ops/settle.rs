@@ -1,0 +1,320 @@
+//! Bringing kernel and store together before a command does its own work.
+//!
+//! The check is of constant cost; what it misses, `fsck` finds. When something is off, or a
+//! dead process left an intent, everything is compared and mended under the exclusive lock.
+
+use std::net::IpAddr;
+
+use super::context::{Moat, Where, now};
+use super::error::Result;
+use super::{fault, remove};
+use crate::kernel::{Kernel, Scope};
+use crate::model::{Router, World};
+use crate::plan::{Object, Place, Plan, Ruleset, State, desired};
+use crate::sandbox;
+use crate::store::Phase;
+
+impl Moat {
+    /// Opens a world, heals it when it needs it, and holds the shared lock.
+    ///
+    /// # Errors
+    /// When the world cannot be opened, or not be healed.
+    pub fn settled(place: &Where) -> Result<Self> {
+        let mut moat = Self::open(place)?;
+        moat.share()?;
+        Ok(moat)
+    }
+
+    /// Takes the shared lock, over a world that is whole.
+    ///
+    /// # Errors
+    /// When the world cannot be healed.
+    pub fn share(&mut self) -> Result<()> {
+        self.lock = None;
+        self.lock = Some(self.locks.shared()?);
+        if self.is_whole()? {
+            return Ok(());
+        }
+        self.exclude()?;
+        if !self.is_whole()? {
+            self.heal()?;
+        }
+        self.lock = None;
+        self.lock = Some(self.locks.shared()?);
+        Ok(())
+    }
+
+    /// Takes the exclusive lock.
+    ///
+    /// # Errors
+    /// When it is not to be had.
+    pub fn exclude(&mut self) -> Result<()> {
+        self.lock = None;
+        self.lock = Some(self.locks.exclusive()?);
+        Ok(())
+    }
+
+    /// Whether no dead process left work, and what every packet needs is in the kernel.
+    fn is_whole(&mut self) -> Result<bool> {
+        for (_, pid, started, _) in self.store.intents()? {
+            if !sandbox::is_alive(pid, started) {
+                return Ok(false);
+            }
+        }
+        if !self.store.expire_due(now())?.is_empty() {
+            return Ok(false);
+        }
+        if self.store.meta("live")?.is_none() {
+            return Ok(true);
+        }
+        // A world that nobody uses any more, and a command that died taking it away.
+        Ok(!self.store.networks()?.is_empty() && self.router_is_whole()? && self.host_is_whole()?)
+    }
+
+    fn router_is_whole(&mut self) -> Result<bool> {
+        let networks = self.store.networks()?;
+        if networks.iter().any(|n| n.network.router == Router::Own) {
+            if !self.has(&Object::Namespace) || self.generation_moved()? {
+                return Ok(false);
+            }
+            let mtu = 0;
+            let uplink = Object::Uplink {
+                host: self.names.uplink_host(),
+                router: self.names.uplink_router(),
+                mtu,
+            };
+            if !self.has(&uplink) {
+                return Ok(false);
+            }
+        }
+        for (n, network) in self.store.bridges()? {
+            let Some(row) = networks.iter().find(|r| r.network.name == network) else {
+                continue;
+            };
+            let at = desired::place(&row.network);
+            let up = Object::Up {
+                at,
+                iface: self.names.bridge(n),
+            };
+            if !self.has(&up) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn host_is_whole(&mut self) -> Result<bool> {
+        let ruleset = Object::Ruleset {
+            at: Place::Host,
+            which: Ruleset::WayOut,
+        };
+        let machine = self.machine()?;
+        let rules = desired::way_out(&self.names, &machine);
+        let rules = rules.iter().filter(|o| matches!(o, Object::Rule { .. }));
+        let mut needed: Vec<Object> = rules.cloned().collect();
+        needed.push(ruleset);
+        if needed.iter().any(|o| !self.has(o)) {
+            return Ok(false);
+        }
+        let addresses = self.host_addresses()?;
+        Ok(self.store.meta("host")? == Some(words(&addresses)))
+    }
+
+    /// Makes the kernel what the store says, and finishes or undoes what dead processes began.
+    /// Needs the exclusive lock.
+    ///
+    /// # Errors
+    /// The first step that could not be done.
+    pub fn heal(&mut self) -> Result<()> {
+        let intents = self.store.intents()?;
+        let dead: Vec<i64> = intents
+            .iter()
+            .filter(|i| !sandbox::is_alive(i.1, i.2))
+            .map(|i| i.0)
+            .collect();
+        self.finish_dead_owners()?;
+        self.store.expire_links(now())?;
+        let (present, wanted) = self.compare()?;
+        let plan = Plan::between(&present, &wanted);
+        self.apply_all(&plan)?;
+        self.remember(&wanted)?;
+        for id in dead {
+            self.store.finish(id)?;
+        }
+        let names: Vec<_> = self
+            .store
+            .endpoints()?
+            .into_iter()
+            .map(|(e, _)| e.container)
+            .collect();
+        self.refresh_hosts(&names)?;
+        Ok(())
+    }
+
+    /// What is in the kernel, and what should be.
+    ///
+    /// # Errors
+    /// When store or kernel cannot be read.
+    pub fn compare(&mut self) -> Result<(State, State)> {
+        let wanted = self.wanted()?;
+        let mut scope = Scope::default();
+        for object in &wanted {
+            match object {
+                Object::Veth { sandbox, .. } => scope.sandboxes.push(sandbox.clone()),
+                Object::Sysctl { at, key, .. } => scope.sysctls.push((at.clone(), key.clone())),
+                _ => {}
+            }
+        }
+        Ok((self.kernel.observe(&scope)?, wanted))
+    }
+
+    /// What should be in the kernel: nothing while nobody uses the world.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn wanted(&mut self) -> Result<State> {
+        let (mut world, sandboxes) = self.store.world(now())?;
+        if world.networks.is_empty() {
+            return Ok(State::new());
+        }
+        world.host = self.host_addresses()?;
+        let machine = self.machine()?;
+        let bridges = self.store.bridges()?;
+        Ok(desired::everything(
+            &self.names,
+            &machine,
+            &world,
+            &sandboxes,
+            &bridges,
+        ))
+    }
+
+    /// Containers whose creating or removing command is dead go away; those whose process is
+    /// dead are over.
+    fn finish_dead_owners(&mut self) -> Result<()> {
+        for c in self.store.containers()? {
+            let owned = sandbox::is_alive(c.owner.0, c.owner.1);
+            match c.phase {
+                Phase::Creating | Phase::Removing if !owned => remove::erase(self, &c)?,
+                Phase::Running => {
+                    remove::note_exit(self, &c)?;
+                }
+                _ => {}
+            }
+        }
+        remove::drop_idle_networks(self)
+    }
+
+    /// Writes down what the constant-cost check compares with.
+    ///
+    /// # Errors
+    /// When the store or the kernel cannot be asked.
+    pub fn remember(&mut self, wanted: &State) -> Result<()> {
+        let host = self.host_addresses()?;
+        self.store.set_meta("host", Some(&words(&host)))?;
+        self.store.set_meta("live", (!wanted.is_empty()).then_some("1"))?;
+        self.reset_generation()
+    }
+
+    /// Makes the foundation and the networks that are recorded but not in the kernel yet.
+    /// Afterwards the shared lock is held.
+    ///
+    /// # Errors
+    /// What failed; what was made of a new world is taken back.
+    pub fn ensure_live(&mut self) -> Result<()> {
+        if self.store.meta("live")?.is_some() {
+            return Ok(());
+        }
+        self.exclude()?;
+        if self.store.meta("live")?.is_none() {
+            let intent = self.store.intend("make the world", self.me.0, self.me.1)?;
+            let wanted = self.wanted()?;
+            self.save_sysctls(&wanted)?;
+            let plan = Plan::add(&wanted);
+            if let Err(e) = self.apply(&plan) {
+                let _ = self.apply_all(&plan.reversed());
+                self.restore_sysctls();
+                self.store.finish(intent)?;
+                return Err(e.noting("all steps before it were undone"));
+            }
+            fault::step("remembering the new world")?;
+            self.remember(&wanted)?;
+            self.store.finish(intent)?;
+        }
+        self.lock = None;
+        self.share()
+    }
+
+    /// The host's sysctls as they are before the first change, to be put back at the end.
+    fn save_sysctls(&mut self, wanted: &State) -> Result<()> {
+        let mut before = std::collections::BTreeMap::new();
+        for object in wanted {
+            if let Object::Sysctl {
+                at: Place::Host, key, ..
+            } = object
+                && !key.contains(&format!("/{}", self.names.prefix))
+                && let Ok(value) = std::fs::read_to_string(format!("/proc/sys/{key}"))
+            {
+                before.insert(key.clone(), value.trim().to_owned());
+            }
+        }
+        let text = serde_json::to_string(&before).unwrap_or_default();
+        Ok(self.store.set_meta("sysctls", Some(&text))?)
+    }
+
+    fn restore_sysctls(&mut self) {
+        let Ok(Some(text)) = self.store.meta("sysctls") else {
+            return;
+        };
+        let before: std::collections::BTreeMap<String, String> =
+            serde_json::from_str(&text).unwrap_or_default();
+        // Forwarding first: turning it off resets what interfaces accept.
+        for (key, value) in before.iter().rev() {
+            let step = crate::plan::Step::Add(Object::Sysctl {
+                at: Place::Host,
+                key: key.clone(),
+                value: value.clone(),
+            });
+            let _ = self.kernel.apply(&[step], &mut |_| {});
+        }
+        let _ = self.store.set_meta("sysctls", None);
+    }
+
+    /// Takes the whole world out of the kernel. Needs the exclusive lock.
+    ///
+    /// # Errors
+    /// The first object that would not go.
+    pub fn tear_down(&mut self) -> Result<()> {
+        let present = self.kernel.observe(&Scope::default())?;
+        self.apply(&Plan::remove(&present))?;
+        self.restore_sysctls();
+        self.store.set_meta("live", None)?;
+        Ok(())
+    }
+
+    /// Brings the kernel from one state of a part of the world to another.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn change(&mut self, before: &State, after: &State) -> Result<()> {
+        self.apply(&Plan::between(before, after))
+    }
+
+    /// The world as far as it is needed for the whole of a question or a picture.
+    ///
+    /// # Errors
+    /// When store or kernel cannot be read.
+    pub fn world(&mut self) -> Result<World> {
+        let mut world = self.store.world(now())?.0;
+        world.host = self.host_addresses()?;
+        Ok(world)
+    }
+}
+
+fn words(addresses: &[IpAddr]) -> String {
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,541 @@
+//! What the kernel should hold, from what exists.
+//!
+//! Pure. Each function returns the objects of one thing, so a command that adds one
+//! container plans for that container alone; `everything` is their union, for `fsck`
+//! and for healing.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+
+use super::elements;
+use super::names::{MARK_IN, MARK_OUT, Names};
+use super::object::{Element, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict};
+use crate::model::{Endpoint, Family, Mac, Name, Network, Published, Router, Subnet, World};
+
+/// The gateway of every IPv6 container: link-local, so it is the same on each bridge.
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// What the plan must know of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The families the kernel has.
+    pub families: Vec<Family>,
+    /// Bytes, for the uplink.
+    pub mtu: u32,
+    /// Host interfaces that take IPv6 router advertisements: these must go on doing so
+    /// when the host starts to forward (`accept_ra` 2).
+    pub accepts_ra: Vec<String>,
+}
+
+/// Where a network's objects are made.
+#[must_use]
+pub fn place(network: &Network) -> Place {
+    match network.router {
+        Router::Own => Place::Router,
+        Router::Host => Place::Host,
+    }
+}
+
+fn sysctl(at: &Place, key: &str, value: &str) -> Object {
+    Object::Sysctl {
+        at: at.clone(),
+        key: key.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+fn element(at: &Place, table: Table, set: SetName, key: Vec<Field>) -> Element {
+    Element {
+        at: at.clone(),
+        table,
+        set,
+        key,
+        end: None,
+        data: None,
+        expires: None,
+    }
+}
+
+/// A range as an element of a set of intervals.
+fn interval(at: &Place, table: Table, set: SetName, range: IpNetwork) -> Object {
+    let mut e = element(at, table, set, vec![Field::Ip(range.network())]);
+    e.end = Some(vec![Field::Ip(range.broadcast())]);
+    Object::Element(e)
+}
+
+/// The bridge's own address on the wire: fixed, or a bridge takes its lowest port's.
+#[must_use]
+pub fn bridge_mac(n: u32) -> Mac {
+    let [a, b, c, d] = n.to_be_bytes();
+    Mac([0x0e, 0x6d, a, b, c, d])
+}
+
+/// The router namespace with its uplink, and what the host needs for the way out and in.
+#[must_use]
+pub fn foundation(names: &Names, machine: &Machine) -> State {
+    let mut s = State::from([Object::Namespace]);
+    let (host, router) = (Place::Host, Place::Router);
+    s.insert(Object::Ruleset {
+        at: router.clone(),
+        which: Ruleset::Wall,
+    });
+    s.insert(Object::Uplink {
+        host: names.uplink_host(),
+        router: names.uplink_router(),
+        mtu: machine.mtu,
+    });
+    for (key, value) in [
+        ("net/ipv4/ip_forward", "1"),
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv4/conf/all/send_redirects", "0"),
+        ("net/ipv4/conf/default/send_redirects", "0"),
+        ("net/ipv4/conf/all/accept_redirects", "0"),
+        ("net/ipv4/conf/all/accept_source_route", "0"),
+        // A scan for the router's other addresses finds none.
+        ("net/ipv4/conf/all/arp_ignore", "1"),
+    ] {
+        s.insert(sysctl(&router, key, value));
+    }
+    if machine.families.contains(&Family::Ip6) {
+        s.insert(sysctl(&router, "net/ipv6/conf/all/forwarding", "1"));
+        s.insert(sysctl(&router, "net/ipv6/conf/all/accept_redirects", "0"));
+    }
+    for family in &machine.families {
+        s.extend(uplink_ends(names, *family));
+        s.extend(router_policy(names, *family));
+    }
+    s.insert(Object::Up {
+        at: host,
+        iface: names.uplink_host(),
+    });
+    s.insert(Object::Up {
+        at: router,
+        iface: names.uplink_router(),
+    });
+    s.extend(way_out(names, machine));
+    s
+}
+
+/// What the host needs in either mode: translation, forwarding, and the container routes' rules.
+#[must_use]
+pub fn way_out(names: &Names, machine: &Machine) -> State {
+    let host = Place::Host;
+    let mut s = State::from([
+        Object::Ruleset {
+            at: host.clone(),
+            which: Ruleset::WayOut,
+        },
+        sysctl(&host, "net/ipv4/ip_forward", "1"),
+    ]);
+    if machine.families.contains(&Family::Ip6) {
+        s.insert(sysctl(&host, "net/ipv6/conf/all/forwarding", "1"));
+        for iface in &machine.accepts_ra {
+            s.insert(sysctl(&host, &format!("net/ipv6/conf/{iface}/accept_ra"), "2"));
+        }
+    }
+    for family in &machine.families {
+        let rule = |n, mark, iif, then| Object::Rule {
+            at: host.clone(),
+            family: *family,
+            priority: names.priority + n,
+            mark,
+            iif,
+            then,
+        };
+        s.insert(rule(0, Some(MARK_IN), None, Verdict::Lookup(names.route_table)));
+        s.insert(rule(
+            1,
+            None,
+            Some("lo".to_owned()),
+            Verdict::Lookup(names.route_table),
+        ));
+    }
+    s
+}
+
+fn uplink_ends(names: &Names, family: Family) -> State {
+    let (host, router, length): (IpAddr, IpAddr, u8) = match family {
+        Family::Ip4 => (names.host4.into(), names.router4.into(), 32),
+        Family::Ip6 => (names.host6.into(), names.router6.into(), 128),
+    };
+    let (h, r) = (names.uplink_host(), names.uplink_router());
+    let address = |at, iface: &str, ip| Object::Address {
+        at,
+        iface: iface.to_owned(),
+        address: network(ip, length),
+    };
+    let route = |at, table, to, hop| Object::Route { at, table, to, hop };
+    let mut s = State::from([
+        address(Place::Host, &h, host),
+        address(Place::Router, &r, router),
+        route(
+            Place::Host,
+            names.route_table,
+            network(router, length),
+            Hop::Dev(h.clone()),
+        ),
+        route(Place::Router, MAIN, network(host, length), Hop::Dev(r.clone())),
+        // Where a link to `host` leads.
+        route(
+            Place::Router,
+            names.route_table,
+            network(host, length),
+            Hop::Dev(r.clone()),
+        ),
+        route(Place::Router, MAIN, family.everything(), Hop::Via(host, r)),
+    ]);
+    if family == Family::Ip4 {
+        // Publishing on 127.0.0.1 sends loopback addresses through this one interface; its
+        // other end is our router, which drops them as martians.
+        s.insert(sysctl(
+            &Place::Host,
+            &format!("net/ipv4/conf/{h}/route_localnet"),
+            "1",
+        ));
+        s.insert(sysctl(
+            &Place::Host,
+            &format!("net/ipv4/conf/{h}/send_redirects"),
+            "0",
+        ));
+    }
+    s
+}
+
+fn network(ip: IpAddr, length: u8) -> IpNetwork {
+    IpNetwork::new(ip, length).unwrap_or_else(|_| IpNetwork::from(ip))
+}
+
+/// In the router everything that arrives needs a mark; only its own packets do not.
+/// The routing policy of a router.
+#[must_use]
+pub fn router_policy(names: &Names, family: Family) -> State {
+    let rule = |n, mark, iif: Option<&str>, then| Object::Rule {
+        at: Place::Router,
+        family,
+        priority: names.priority + n,
+        mark,
+        iif: iif.map(str::to_owned),
+        then,
+    };
+    State::from([
+        rule(0, Some(MARK_IN), None, Verdict::Lookup(names.route_table)),
+        rule(1, None, Some("lo"), Verdict::Lookup(names.route_table)),
+        rule(2, Some(MARK_OUT), None, Verdict::Lookup(MAIN)),
+        rule(3, None, Some("lo"), Verdict::Lookup(MAIN)),
+        rule(4, None, None, Verdict::Prohibit),
+    ])
+}
+
+/// The ranges that links alone judge: subnets and the host's addresses.
+#[must_use]
+pub fn host_addresses(names: &Names, at: &Place, addresses: &[IpAddr]) -> State {
+    let uplink: [IpAddr; 2] = [names.host4.into(), names.host6.into()];
+    let own = if *at == Place::Router { &uplink[..] } else { &[] };
+    let mut s = State::new();
+    for ip in addresses.iter().chain(own) {
+        let family = Family::of(*ip);
+        s.insert(Object::Element(element(
+            at,
+            Table::Wall,
+            SetName::Host(family),
+            vec![Field::Ip(*ip)],
+        )));
+        s.insert(interval(
+            at,
+            Table::Wall,
+            SetName::Near(family),
+            IpNetwork::from(*ip),
+        ));
+    }
+    s
+}
+
+/// A network without its bridges: its ranges, and the way to them.
+#[must_use]
+pub fn net(names: &Names, net: &Network) -> State {
+    let at = place(net);
+    let mut s = State::new();
+    for subnet in &net.subnets {
+        let (range, family) = (subnet.network(), subnet.family());
+        s.insert(interval(&at, Table::Wall, SetName::Near(family), range));
+        s.insert(interval(
+            &Place::Host,
+            Table::WayOut,
+            SetName::Nets(family),
+            range,
+        ));
+        // An address that nobody has is refused, never sent to the way out.
+        let table = if at == Place::Router {
+            MAIN
+        } else {
+            names.route_table
+        };
+        s.insert(Object::Route {
+            at: at.clone(),
+            table,
+            to: range,
+            hop: Hop::Prohibit,
+        });
+        if at == Place::Router {
+            let router: IpAddr = match family {
+                Family::Ip4 => names.router4.into(),
+                Family::Ip6 => names.router6.into(),
+            };
+            let hop = Hop::Via(router, names.uplink_host());
+            s.insert(Object::Route {
+                at: Place::Host,
+                table: names.route_table,
+                to: range,
+                hop,
+            });
+        }
+    }
+    if at == Place::Host {
+        s.insert(Object::Ruleset {
+            at,
+            which: Ruleset::Wall,
+        });
+    }
+    s
+}
+
+/// One bridge of a network: the gateway of the containers on it.
+#[must_use]
+pub fn bridge(names: &Names, net: &Network, n: u32) -> State {
+    let (at, name) = (place(net), names.bridge(n));
+    let mut s = State::from([
+        Object::Bridge {
+            at: at.clone(),
+            name: name.clone(),
+            mac: bridge_mac(n),
+            mtu: net.mtu,
+        },
+        sysctl(&at, &format!("net/ipv4/conf/{name}/send_redirects"), "0"),
+        sysctl(&at, &format!("net/ipv4/conf/{name}/accept_source_route"), "0"),
+        sysctl(&at, &format!("net/ipv4/conf/{name}/arp_ignore"), "1"),
+        Object::Up {
+            at: at.clone(),
+            iface: name.clone(),
+        },
+    ]);
+    for subnet in &net.subnets {
+        let own = |ip| Object::Address {
+            at: at.clone(),
+            iface: name.clone(),
+            address: IpNetwork::from(ip),
+        };
+        s.insert(own(subnet.gateway()));
+        if subnet.family() == Family::Ip6 {
+            s.insert(own(GATEWAY6.into()));
+            s.insert(sysctl(&at, &format!("net/ipv6/conf/{name}/accept_ra"), "0"));
+        }
+        if at == Place::Host {
+            s.extend(host_mode_rules(names, subnet.family(), n));
+        }
+    }
+    s
+}
+
+/// In host mode each bridge has its own pair of rules: out with the mark, refused without.
+fn host_mode_rules(names: &Names, family: Family, n: u32) -> State {
+    let rule = |k, mark, then| Object::Rule {
+        at: Place::Host,
+        family,
+        priority: names.priority + k,
+        mark,
+        iif: Some(names.bridge(n)),
+        then,
+    };
+    State::from([
+        rule(2, Some(MARK_OUT), Verdict::Lookup(MAIN)),
+        rule(3, None, Verdict::Prohibit),
+    ])
+}
+
+/// The interface of a container, with its port, its entry in the wall and its routes.
+#[must_use]
+pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> State {
+    const INSIDE: &str = "eth0";
+    let (at, port, bridge) = (place(net), names.port(e.id), names.bridge(e.bridge));
+    let mut s = State::from([
+        Object::Veth {
+            at: at.clone(),
+            port: port.clone(),
+            sandbox: sandbox.clone(),
+            inside: INSIDE.to_owned(),
+            mac: e.mac,
+            mtu: net.mtu,
+        },
+        Object::BridgePort {
+            at: at.clone(),
+            port: port.clone(),
+            bridge: bridge.clone(),
+        },
+        Object::Fdb {
+            at: at.clone(),
+            port: port.clone(),
+            mac: e.mac,
+        },
+        Object::Up {
+            at: at.clone(),
+            iface: port.clone(),
+        },
+        Object::Up {
+            at: sandbox.clone(),
+            iface: "lo".to_owned(),
+        },
+        Object::Up {
+            at: sandbox.clone(),
+            iface: INSIDE.to_owned(),
+        },
+        // Ping without raw sockets, and low ports without privilege: the namespace is the container's own.
+        sysctl(sandbox, "net/ipv4/ping_group_range", "0\t2147483647"),
+        sysctl(sandbox, "net/ipv4/ip_unprivileged_port_start", "0"),
+    ]);
+    let table = if at == Place::Router {
+        MAIN
+    } else {
+        names.route_table
+    };
+    for ip in &e.addresses {
+        let (family, exact) = (Family::of(*ip), IpNetwork::from(*ip));
+        let source = vec![Field::Iface(port.clone()), Field::Mac(e.mac), Field::Ip(*ip)];
+        s.insert(Object::Element(element(
+            &at,
+            Table::Ports,
+            SetName::Source(family),
+            source,
+        )));
+        s.insert(Object::Neighbour {
+            at: at.clone(),
+            iface: bridge.clone(),
+            ip: *ip,
+            mac: e.mac,
+        });
+        s.insert(Object::Route {
+            at: at.clone(),
+            table,
+            to: exact,
+            hop: Hop::Dev(bridge.clone()),
+        });
+        if let Some(subnet) = net.subnet(family) {
+            s.extend(inside(INSIDE, subnet, *ip, bridge_mac(e.bridge), sandbox));
+        }
+    }
+    s
+}
+
+/// A container's own addresses, routes and neighbours of one family. Everything goes to the
+/// gateway, whose address on the wire is known from the start: nothing is ever asked for.
+fn inside(iface: &str, subnet: Subnet, ip: IpAddr, gateway_mac: Mac, at: &Place) -> State {
+    let (gateway, address) = match subnet.family() {
+        Family::Ip4 => (subnet.gateway(), subnet.of(ip)),
+        Family::Ip6 => (GATEWAY6.into(), IpNetwork::from(ip)),
+    };
+    let route = |to, hop| Object::Route {
+        at: at.clone(),
+        table: MAIN,
+        to,
+        hop,
+    };
+    let iface = iface.to_owned();
+    let mut s = State::from([
+        Object::Address {
+            at: at.clone(),
+            iface: iface.clone(),
+            address,
+        },
+        Object::Neighbour {
+            at: at.clone(),
+            iface: iface.clone(),
+            ip: gateway,
+            mac: gateway_mac,
+        },
+        route(subnet.family().everything(), Hop::Via(gateway, iface.clone())),
+    ]);
+    if subnet.family() == Family::Ip4 {
+        s.insert(route(IpNetwork::from(gateway), Hop::Dev(iface)));
+    }
+    s
+}
+
+/// A published port: the host's map, and the wall's leave.
+#[must_use]
+pub fn published(world: &World, p: &Published) -> State {
+    let Some(e) = world.endpoints.get(&p.container) else {
+        return State::new();
+    };
+    let Some(net) = world.networks.get(&e.network) else {
+        return State::new();
+    };
+    let mut s = State::new();
+    for ip in &e.addresses {
+        let family = Family::of(*ip);
+        if p.host_ip.is_some_and(|h| Family::of(h) != family) {
+            continue;
+        }
+        let proto = Field::Proto(p.proto.number(family));
+        let target = vec![Field::Ip(*ip), proto.clone(), Field::Port(p.port)];
+        s.insert(Object::Element(element(
+            &place(net),
+            Table::Wall,
+            SetName::Public(family),
+            target,
+        )));
+        let (set, key) = match p.host_ip {
+            Some(h) => (
+                SetName::At(family),
+                vec![Field::Ip(h), proto, Field::Port(p.host_port)],
+            ),
+            _ => (SetName::Any(family), vec![proto, Field::Port(p.host_port)]),
+        };
+        let mut map = element(&Place::Host, Table::WayOut, set, key);
+        map.data = Some(vec![Field::Ip(*ip), Field::Port(p.port)]);
+        s.insert(Object::Element(map));
+    }
+    s
+}
+
+/// Everything, for a world whose containers live in these namespaces. `bridges` are the
+/// numbers of the bridges that exist although no endpoint is on them yet.
+#[must_use]
+pub fn everything(
+    names: &Names,
+    machine: &Machine,
+    world: &World,
+    sandboxes: &BTreeMap<Name, PathBuf>,
+    bridges: &BTreeMap<u32, Name>,
+) -> State {
+    let mut s = State::new();
+    let own = world.networks.values().any(|n| n.router == Router::Own);
+    let hosted = world.networks.values().any(|n| n.router == Router::Host);
+    if own {
+        s.extend(foundation(names, machine));
+        s.extend(host_addresses(names, &Place::Router, &world.host));
+    }
+    if hosted {
+        s.extend(way_out(names, machine));
+        s.extend(host_addresses(names, &Place::Host, &world.host));
+    }
+    for n in world.networks.values() {
+        s.extend(net(names, n));
+    }
+    for (n, owner) in bridges {
+        if let Some(network) = world.networks.get(owner) {
+            s.extend(bridge(names, network, *n));
+        }
+    }
+    for e in world.endpoints.values() {
+        if let (Some(network), Some(path)) = (world.networks.get(&e.network), sandboxes.get(&e.container)) {
+            s.extend(bridge(names, network, e.bridge));
+            s.extend(endpoint(names, network, e, &Place::Sandbox(path.clone())));
+            s.extend(elements::reach_of(names, world, e));
+        }
+    }
+    s.extend(elements::all_pairs(world));
+    s.extend(world.published.iter().flat_map(|p| published(world, p)));
+    s
+}

@@ -1,0 +1,249 @@
+//! The container's cgroups: a leaf `moat/<id>` in the v2 hierarchy always, v1 controllers only for a limit.
+//!
+//! Must not fail a launch for want of cgroups unless a limit was asked for. Relies on cgroups(7): a v2 leaf
+//! gives `cgroup.kill` and `cgroup.freeze` without any controller, and a controller belongs to v1 or v2, per
+//! controller. A cold write to a v1 `cgroup.procs` waits for an RCU grace period (7-27 ms), which is why v1
+//! is not joined without need.
+
+mod hierarchy;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(super) use hierarchy::{Hierarchies, controllers_of, unescape};
+
+use super::error::{Error, Result};
+use super::spec::Limits;
+
+/// The directory all our leaves live in, below each hierarchy's mount point.
+const PARENT: &str = "moat";
+const PERIOD_US: f64 = 100_000.0;
+
+/// The cgroups of one container that is being launched.
+pub(super) struct Joining {
+    /// The v2 leaf, for `CLONE_INTO_CGROUP`.
+    leaf: Option<(PathBuf, File)>,
+    v1: Vec<PathBuf>,
+}
+
+impl Joining {
+    /// Creates the leaf and sets the limits.
+    pub fn create(id: &str, limits: &Limits) -> Result<Self> {
+        let found = Hierarchies::of_this_machine();
+        let leaf = found
+            .v2
+            .as_deref()
+            .and_then(|root| open_leaf(&root.join(PARENT).join(id)));
+        let mut joining = Self { leaf, v1: Vec::new() };
+        for limit in wanted(limits) {
+            joining.set(&found, id, &limit)?;
+        }
+        Ok(joining)
+    }
+
+    pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
+        self.leaf.as_ref().map(|(_, dir)| dir.as_fd())
+    }
+
+    /// Moves `pid` into the v1 groups, and into the v2 leaf if clone3 could not place it there.
+    pub fn join(&self, pid: i32, in_leaf: bool) -> Result<()> {
+        if let (false, Some((path, _))) = (in_leaf, &self.leaf) {
+            // Going on without is right: nothing but kill and freeze would need it.
+            let _ = write(&path.join("cgroup.procs"), &pid.to_string());
+        }
+        for dir in &self.v1 {
+            let procs = dir.join("cgroup.procs");
+            write(&procs, &pid.to_string()).map_err(|source| Error::path("joining", procs, source))?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, found: &Hierarchies, id: &str, limit: &Limit) -> Result<()> {
+        let refused = |source| Error::Limit {
+            limit: limit.name.to_owned(),
+            source,
+        };
+        if let (Some(root), Some((leaf, _))) = (&found.v2, &self.leaf)
+            && controllers_of(root).iter().any(|name| name == limit.controller)
+        {
+            for dir in [root.clone(), root.join(PARENT)] {
+                let enable = format!("+{}", limit.controller);
+                write(&dir.join("cgroup.subtree_control"), &enable).map_err(refused)?;
+            }
+            return limit.v2.write(leaf).map_err(refused);
+        }
+        let Some(root) = found.v1.get(limit.controller) else {
+            return Err(refused(io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
+        };
+        let dir = root.join(PARENT).join(id);
+        fs::create_dir_all(&dir).map_err(refused)?;
+        limit.v1.write(&dir).map_err(refused)?;
+        self.v1.push(dir);
+        Ok(())
+    }
+}
+
+struct Limit {
+    name: &'static str,
+    controller: &'static str,
+    v1: Files,
+    v2: Files,
+}
+
+/// Files to write, and those whose absence does not matter.
+#[derive(Default)]
+struct Files {
+    must: Vec<(&'static str, String)>,
+    may: Vec<(&'static str, String)>,
+}
+
+impl Files {
+    fn write(&self, dir: &Path) -> io::Result<()> {
+        for (file, value) in &self.must {
+            write(&dir.join(file), value)?;
+        }
+        for (file, value) in &self.may {
+            let _ = write(&dir.join(file), value);
+        }
+        Ok(())
+    }
+}
+
+fn wanted(limits: &Limits) -> Vec<Limit> {
+    let mut list = Vec::new();
+    if let Some(bytes) = limits.memory {
+        let bytes = bytes.to_string();
+        list.push(Limit {
+            name: "memory",
+            controller: "memory",
+            v1: Files {
+                must: vec![("memory.limit_in_bytes", bytes.clone())],
+                may: vec![("memory.memsw.limit_in_bytes", bytes.clone())],
+            },
+            v2: Files {
+                must: vec![("memory.max", bytes)],
+                may: vec![
+                    ("memory.swap.max", "0".to_owned()),
+                    ("memory.oom.group", "1".to_owned()),
+                ],
+            },
+        });
+    }
+    if let Some(cpus) = limits.cpus {
+        #[allow(clippy::cast_possible_truncation)] // a float cast saturates, and `prepare` bounds the value
+        let quota = ((cpus * PERIOD_US) as i64).max(1000);
+        list.push(Limit {
+            name: "cpus",
+            controller: "cpu",
+            v1: Files {
+                must: vec![
+                    ("cpu.cfs_period_us", PERIOD_US.to_string()),
+                    ("cpu.cfs_quota_us", quota.to_string()),
+                ],
+                ..Files::default()
+            },
+            v2: Files {
+                must: vec![("cpu.max", format!("{quota} {PERIOD_US}"))],
+                ..Files::default()
+            },
+        });
+    }
+    if let Some(pids) = limits.pids {
+        let file = || Files {
+            must: vec![("pids.max", pids.to_string())],
+            ..Files::default()
+        };
+        list.push(Limit {
+            name: "pids",
+            controller: "pids",
+            v1: file(),
+            v2: file(),
+        });
+    }
+    list
+}
+
+fn open_leaf(path: &Path) -> Option<(PathBuf, File)> {
+    fs::create_dir_all(path).ok()?;
+    let dir = File::open(path).ok()?;
+    Some((path.to_owned(), dir))
+}
+
+/// A cgroup file takes one value a write(2), so never a buffered writer.
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(value.as_bytes())
+}
+
+/// Where this container's leaf is, if it exists.
+pub(super) fn leaf_of(id: &str) -> Option<PathBuf> {
+    Some(Hierarchies::of_this_machine().v2?.join(PARENT).join(id)).filter(|path| path.is_dir())
+}
+
+/// The open `cgroup.procs` of every group of `id`: a process writes `0` there to join.
+pub(super) fn open_procs(id: &str) -> Vec<File> {
+    existing(id)
+        .iter()
+        .filter_map(|dir| {
+            fs::OpenOptions::new()
+                .write(true)
+                .open(dir.join("cgroup.procs"))
+                .ok()
+        })
+        .collect()
+}
+
+/// Kills everything in the v2 leaf at once; `false` if there is no leaf or no `cgroup.kill` (Linux 5.14).
+pub(super) fn kill(id: &str) -> bool {
+    leaf_of(id).is_some_and(|leaf| write(&leaf.join("cgroup.kill"), "1").is_ok())
+}
+
+/// Stops or continues every process of the container.
+///
+/// # Errors
+/// If there is no v2 leaf.
+pub fn freeze(id: &str, frozen: bool) -> Result<()> {
+    let leaf = leaf_of(id).ok_or_else(|| {
+        Error::system(
+            "pausing needs cgroup v2",
+            io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+        )
+    })?;
+    let file = leaf.join("cgroup.freeze");
+    write(&file, if frozen { "1" } else { "0" }).map_err(|source| Error::path("writing", file, source))
+}
+
+/// Removes all groups of `id`, waiting at most `patience` for the last process to be gone from them.
+pub(super) fn remove(id: &str, patience: Duration) -> Result<()> {
+    let end = Instant::now() + patience;
+    for dir in existing(id) {
+        loop {
+            match fs::remove_dir(&dir) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                // The group of a process that was just reaped stays busy until the kernel's own clean-up.
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(source) => return Err(Error::path("removing cgroup", dir, source)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn existing(id: &str) -> Vec<PathBuf> {
+    let found = Hierarchies::of_this_machine();
+    let roots = found.v2.iter().chain(found.v1.values());
+    let mut list: Vec<PathBuf> = roots
+        .map(|root| root.join(PARENT).join(id))
+        .filter(|dir| dir.is_dir())
+        .collect();
+    list.dedup();
+    list
+}

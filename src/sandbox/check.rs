@@ -1,0 +1,127 @@
+//! Everything that can be refused before anything is created.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Component, Path};
+
+use nix::sys::termios::tcgetattr;
+
+use super::account::Files;
+use super::error::{Error, Result};
+use super::payload::Payload;
+use super::spec::{Root, Spec};
+
+/// Says whether `spec` can be launched, as far as the host can tell.
+///
+/// # Errors
+/// The first thing that is wrong with it, with the exit code class of a command that is missing.
+pub fn prepare(spec: &Spec) -> Result<()> {
+    Payload::of(spec)?;
+    id(&spec.id)?;
+    hostname(&spec.hostname)?;
+    limits(spec)?;
+    paths(spec)?;
+    if spec.tty && spec.interactive && !spec.detach {
+        terminal_on_stdin()?;
+    }
+    match &spec.root {
+        Root::Host { share } => {
+            for path in share {
+                std::fs::metadata(path).map_err(|source| Error::path("sharing", path, source))?;
+            }
+            Files::of_this_root()?.resolve(spec.user.as_deref())?;
+        }
+        Root::Dir(dir) => match std::fs::metadata(dir) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(not_a_dir("opening the root", dir)),
+            Err(source) => return Err(Error::path("opening the root", dir, source)),
+        },
+    }
+    Ok(())
+}
+
+fn not_a_dir(what: &str, path: &Path) -> Error {
+    Error::path(what, path, io::Error::from_raw_os_error(libc::ENOTDIR))
+}
+
+/// It becomes the name of a directory.
+fn id(id: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let bad = id.is_empty() || id.len() > 64 || id.starts_with(['.', '-']) || !id.chars().all(fine);
+    if bad {
+        Err(Error::invalid("id", id))
+    } else {
+        Ok(())
+    }
+}
+
+fn hostname(name: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let bad = name.is_empty() || name.len() > 64 || name.starts_with('-') || !name.chars().all(fine);
+    if bad {
+        Err(Error::invalid("host name", name.escape_debug().to_string()))
+    } else {
+        Ok(())
+    }
+}
+
+fn limits(spec: &Spec) -> Result<()> {
+    const LEAST_MEMORY: u64 = 1 << 20;
+    if let Some(bytes) = spec.limits.memory.filter(|bytes| *bytes < LEAST_MEMORY) {
+        return Err(Error::invalid("memory limit (below 1 MiB)", bytes.to_string()));
+    }
+    if let Some(cpus) = spec.limits.cpus.filter(|cpus| !(0.01..=10_000.0).contains(cpus)) {
+        return Err(Error::invalid("number of cpus", cpus.to_string()));
+    }
+    if spec.limits.pids == Some(0) {
+        return Err(Error::invalid("process limit", "0"));
+    }
+    Ok(())
+}
+
+fn paths(spec: &Spec) -> Result<()> {
+    for volume in &spec.volumes {
+        absolute("volume source", &volume.src)?;
+        std::fs::metadata(&volume.src)
+            .map_err(|source| Error::path("opening volume", &volume.src, source))?;
+    }
+    let targets = spec
+        .volumes
+        .iter()
+        .map(|volume| &volume.dst)
+        .chain(spec.tmpfs.iter().map(|tmpfs| &tmpfs.dst));
+    for target in targets {
+        absolute("mount point", target)?;
+        let names = target
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_)));
+        let upwards = target.components().any(|part| part == Component::ParentDir);
+        if upwards || names.count() == 0 {
+            return Err(Error::invalid("mount point", target.display().to_string()));
+        }
+    }
+    if let Some(dir) = &spec.workdir {
+        absolute("working directory", dir)?;
+    }
+    absolute("run-time directory", &spec.dir)?;
+    absolute("layer", &spec.layer)
+}
+
+fn absolute(what: &str, path: &Path) -> Result<()> {
+    let nul = AsRef::<OsStr>::as_ref(path).as_encoded_bytes().contains(&0);
+    if path.is_absolute() && !nul {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        what,
+        path.display().to_string().escape_debug().to_string(),
+    ))
+}
+
+/// `-i -t` makes sense only with a terminal to relay.
+pub(super) fn terminal_on_stdin() -> Result<()> {
+    tcgetattr(io::stdin().as_fd())
+        .map(drop)
+        .map_err(|_| Error::NoTerminal)
+}

@@ -1,0 +1,183 @@
+//! Why a container could not be launched, in a form that also crosses the pipe from the child.
+//!
+//! The child reports with this very type as JSON, so that the person sees the step that failed and the
+//! kernel's reason, not "the child died". `io::Error` crosses as its errno.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong in this layer.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("no command was given")]
+    NoCommand,
+    #[error("there is no `{command}` in the container")]
+    CommandNotFound { command: String },
+    #[error("`{command}` cannot be executed: {source}")]
+    NotExecutable {
+        command: String,
+        #[serde(with = "errno")]
+        source: io::Error,
+    },
+    #[error("`{command}` leads to the program that is launching the container")]
+    OwnBinary { command: String },
+    #[error("no user is named `{user}` in the container")]
+    UnknownUser { user: String },
+    #[error("no group is named `{group}` in the container")]
+    UnknownGroup { group: String },
+    #[error("unknown capability: `{name}`")]
+    UnknownCapability { name: String },
+    #[error("unknown ulimit: `{name}`")]
+    UnknownUlimit { name: String },
+    #[error("invalid {what}: `{value}`")]
+    Invalid { what: String, value: String },
+    #[error("{what} `{}`: {source}", path.display())]
+    Path {
+        what: String,
+        path: PathBuf,
+        #[serde(with = "errno")]
+        source: io::Error,
+    },
+    #[error("{what}: {source}")]
+    System {
+        what: String,
+        #[serde(with = "errno")]
+        source: io::Error,
+    },
+    #[error("the {limit} limit cannot be enforced: {source}")]
+    Limit {
+        limit: String,
+        #[serde(with = "errno")]
+        source: io::Error,
+    },
+    #[error("the container has no entry `{}` that could be mounted on: {source}", path.display())]
+    MountTarget {
+        path: PathBuf,
+        #[serde(with = "errno")]
+        source: io::Error,
+    },
+    #[error("the container's first process ended before its command ran: {status}")]
+    DiedEarly { status: String },
+    #[error("a terminal was asked for, but standard input is not one")]
+    NoTerminal,
+    #[error("the container is not running: process {pid} is gone")]
+    Gone { pid: i32 },
+    #[error("stopped at step `{step}`: {source}")]
+    Step {
+        step: String,
+        #[serde(with = "errno")]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::System {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn path(
+        what: impl Into<String>,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Path {
+            what: what.into(),
+            path: path.into(),
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn invalid(what: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::Invalid {
+            what: what.into(),
+            value: value.into(),
+        }
+    }
+
+    /// The status `moat run` and `moat exec` end with: 127 not found, 126 cannot be executed, 125 ours.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::CommandNotFound { .. } => 127,
+            Self::NotExecutable { .. } | Self::OwnBinary { .. } => 126,
+            _ => 125,
+        }
+    }
+
+    /// What the person can do about it, if we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoCommand => "name the command after `--`",
+            Self::CommandNotFound { .. } => {
+                "the command is looked up in the container's own tree with the container's PATH"
+            }
+            Self::NotExecutable { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
+                "a script needs a first line such as `#!/bin/sh`, a program the right architecture"
+            }
+            Self::Limit { .. } => "`moat doctor` says which cgroup controllers this kernel offers",
+            Self::NoTerminal => "leave out `-t`, or leave out `-i`",
+            Self::UnknownCapability { .. } => {
+                "names are as in capabilities(7), with or without `CAP_`, or `ALL`"
+            }
+            Self::UnknownUlimit { .. } => "names are as in getrlimit(2), such as `nofile` or `nproc`",
+            Self::System { source, .. } | Self::Path { source, .. } => return errno_hint(source),
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+fn errno_hint(source: &io::Error) -> Option<String> {
+    let text = match source.raw_os_error()? {
+        libc::EPERM | libc::EACCES => "this needs root, or a user namespace in which you are root",
+        libc::ENODEV | libc::ENOSYS | libc::EOPNOTSUPP => "`moat doctor` says what this kernel lacks",
+        libc::ENOSPC => "the file system is full, or a limit on namespaces in `/proc/sys/user` is reached",
+        libc::EMFILE | libc::ENFILE => "too many open files: see `ulimit -n`",
+        libc::ENOMEM => "the host is short of memory, or the container's memory limit is too small",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// `io::Error` as a number.
+mod errno {
+    use std::io;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(error: &io::Error, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i32(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<io::Error, D::Error> {
+        i32::deserialize(from).map(io::Error::from_raw_os_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_cross_a_pipe_and_keep_their_class() {
+        let error = Error::NotExecutable {
+            command: "x".into(),
+            source: io::Error::from_raw_os_error(libc::EACCES),
+        };
+        let text = serde_json::to_string(&error).expect("serialises");
+        let back: Error = serde_json::from_str(&text).expect("parses");
+        assert_eq!(back.exit_code(), 126);
+        assert_eq!(back.to_string(), error.to_string());
+        assert_eq!(Error::CommandNotFound { command: "x".into() }.exit_code(), 127);
+        assert_eq!(Error::NoTerminal.exit_code(), 125);
+    }
+}

@@ -1,0 +1,309 @@
+//! Launching: cgroups, pipes, clone3, and the handshake until the command runs.
+//!
+//! The caller gets the child's pid and pidfd, gives its namespace a network from outside, and says go
+//! ([`Launched::release`]). Dropping a [`Launched`] kills the child. The caller must have a single thread.
+
+use std::fs::DirBuilder;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::cgroup::Joining;
+use super::channel;
+use super::child::{Child, Keeper};
+use super::error::{Error, Result};
+use super::foreground::Running;
+use super::log::Log;
+use super::payload::Payload;
+use super::report::{self, Reporter};
+use super::spec::Spec;
+use super::status::Status;
+use super::supervisor;
+use super::syscall::{self, Cloned};
+use super::watch::COMMIT;
+use super::{check, process};
+
+/// Called at each step of the launcher, for tests that stop or kill it there.
+pub type StepHook = fn(&'static str) -> std::io::Result<()>;
+
+/// The hook; unset in production.
+pub static STEP: OnceLock<StepHook> = OnceLock::new();
+
+pub(super) fn step(name: &'static str) -> Result<()> {
+    match STEP.get() {
+        Some(hook) => hook(name).map_err(|source| Error::Step {
+            step: name.to_owned(),
+            source,
+        }),
+        None => Ok(()),
+    }
+}
+
+const NAMESPACES: libc::c_int =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+/// A child that built its root and waits for [`Launched::release`].
+#[derive(Debug)]
+pub struct Launched {
+    pid: i32,
+    /// `None` once released.
+    open: Option<Open>,
+    spec: Spec,
+}
+
+/// The launcher's ends.
+#[derive(Debug)]
+struct Open {
+    pidfd: OwnedFd,
+    go: OwnedFd,
+    report: OwnedFd,
+    life: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    status: Option<Status>,
+}
+
+/// Starts a container up to the point where only its network is missing.
+///
+/// # Errors
+/// Whatever [`check::prepare`] refuses, and failing system calls. Nothing runs then; [`super::cleanup`]
+/// removes what was created.
+pub fn launch(spec: &Spec) -> Result<Launched> {
+    check::prepare(spec)?;
+    step("checked")?;
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(&spec.layer)
+        .map_err(|source| Error::path("creating the layer", &spec.layer, source))?;
+    let (child, ours) = arrange(spec)?;
+    let cgroups = Joining::create(&spec.id, &spec.limits)?;
+    step("cgroups")?;
+    let supervised = spec.detach && !spec.init;
+    let (pid, pidfd, in_leaf) = if supervised {
+        supervisor::start(child, ours.keeper, &cgroups)?
+    } else {
+        start(child, &cgroups)?
+    };
+    let open = Open {
+        pidfd,
+        go: ours.go,
+        report: ours.report,
+        life: ours.life,
+        terminal: ours.terminal,
+        status: ours.status,
+    };
+    // From here on an error drops it, which kills the child.
+    let launched = Launched {
+        pid,
+        open: Some(open),
+        spec: spec.clone(),
+    };
+    step("cloned")?;
+    cgroups.join(pid, in_leaf)?;
+    step("joined")?;
+    Ok(launched)
+}
+
+/// Clones; the child goes its own way.
+pub(super) fn start(child: Child<'_>, cgroups: &Joining) -> Result<(i32, OwnedFd, bool)> {
+    let leaf = cgroups.leaf();
+    let mut in_leaf = leaf.is_some();
+    let cloned = syscall::clone3(NAMESPACES, leaf).or_else(|error| {
+        if leaf.is_none() {
+            return Err(error);
+        }
+        in_leaf = false;
+        syscall::clone3(NAMESPACES, None)
+    });
+    match cloned {
+        Ok(Cloned::Child) => child.main(),
+        Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd, in_leaf)),
+        Err(source) => Err(Error::system("creating the namespaces", source)),
+    }
+}
+
+/// What the launcher keeps while the child gets its own ends.
+struct Ours {
+    go: OwnedFd,
+    report: OwnedFd,
+    life: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    /// In the foreground without our pid 1 the launcher itself writes the status.
+    status: Option<Status>,
+    /// For the supervisor.
+    keeper: Option<Keeper>,
+}
+
+fn arrange(spec: &Spec) -> Result<(Child<'_>, Ours)> {
+    let (report, report_child) = channel::pipe()?;
+    let (go, go_child) = channel::pair()?;
+    let logged = spec.detach;
+    let (mut output, mut output_child) = (None, None);
+    if logged && !spec.tty {
+        let ((out, out_child), (err, err_child)) = (channel::pipe()?, channel::pipe()?);
+        output = Some((out, err));
+        output_child = Some((out_child, err_child));
+    }
+    let (life, life_child) = if spec.init || spec.detach {
+        let (ours, theirs) = channel::pair()?;
+        (Some(ours), Some(theirs))
+    } else {
+        (None, None)
+    };
+    // pid 1 of ours keeps the terminal for the log itself; otherwise it goes out.
+    let (terminal, terminal_child) = if spec.tty && !(spec.init && spec.detach) {
+        let (ours, theirs) = channel::pair()?;
+        (Some(ours), Some(theirs))
+    } else {
+        (None, None)
+    };
+    let mut status = Some(Status::create(&spec.dir)?);
+    let log = if logged { Some(Log::open(&spec.dir)?) } else { None };
+    let mut keeper = if spec.init || spec.detach {
+        status.take().map(|status| Keeper {
+            status,
+            log,
+            output,
+            life: life_child,
+        })
+    } else {
+        None
+    };
+    let mut payload = Payload::of(spec)?;
+    payload.tied = !spec.init;
+    let child = Child {
+        spec,
+        payload,
+        report: Reporter::new(report_child),
+        go: go_child,
+        keeper: if spec.init { keeper.take() } else { None },
+        output: output_child,
+        terminal: terminal_child,
+    };
+    Ok((
+        child,
+        Ours {
+            go,
+            report,
+            life,
+            terminal,
+            status,
+            keeper,
+        },
+    ))
+}
+
+impl Launched {
+    /// The container's pid 1, in our pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Stays valid for this very process. `None` never while this value exists.
+    ///
+    /// # Panics
+    /// Never: the descriptors leave only with `self`.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        match &self.open {
+            Some(open) => open.pidfd.as_fd(),
+            None => unreachable!("released values cannot be borrowed"),
+        }
+    }
+
+    /// Whether the child already ended: then [`Launched::release`] says why, and whatever failed on its
+    /// namespaces meanwhile failed for that reason.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        process::wait_gone(self.pidfd(), Duration::ZERO).unwrap_or(false)
+    }
+
+    /// Lets the command start; returns once exec succeeded, or with the precise reason why not.
+    ///
+    /// # Errors
+    /// What the child reports, with the exit code class 125, 126 or 127. The child is gone then.
+    pub fn release(mut self) -> Result<Running> {
+        step("go")?;
+        let Some(open) = self.open.take() else {
+            return Err(Error::Gone { pid: self.pid });
+        };
+        // A dead child cannot be told, but its report says why it died.
+        let _ = channel::tell(&open.go, b'g');
+        let outcome = finish(&self.spec, self.pid, open);
+        if let Err((_, Some(pidfd))) = &outcome {
+            kill(pidfd);
+        }
+        outcome.map_err(|(error, _)| error)
+    }
+}
+
+fn finish(spec: &Spec, pid: i32, open: Open) -> std::result::Result<Running, (Error, Option<OwnedFd>)> {
+    let Open {
+        pidfd,
+        go,
+        report,
+        life,
+        terminal,
+        status,
+    } = open;
+    let checked = report::read(report).and_then(|ready| {
+        let silent = || Error::DiedEarly {
+            status: describe(&pidfd),
+        };
+        if ready { step("running") } else { Err(silent()) }
+    });
+    if let Err(error) = checked {
+        return Err((error, Some(pidfd)));
+    }
+    let mut master = None;
+    if let (Some(socket), false) = (&terminal, spec.detach) {
+        master = channel::receive_fd(socket).ok().and_then(|(_, fd)| fd);
+    }
+    if let (Some(life), true) = (&life, spec.detach) {
+        // Answered by end of file once the tie is cut; our own end before that would end the container. One
+        // that ended already needs no commit.
+        let _ = channel::tell(life, COMMIT);
+        let _ = channel::hear(life.as_fd());
+        if let Err(error) = step("committed") {
+            return Err((error, Some(pidfd)));
+        }
+    }
+    Ok(Running {
+        pid,
+        pidfd,
+        terminal: master,
+        interactive: spec.interactive,
+        status,
+        _tie: (go, life),
+    })
+}
+
+fn describe(pidfd: &OwnedFd) -> String {
+    match syscall::wait_child(&syscall::Child::Pidfd(pidfd.as_fd()), true) {
+        Ok(Some(ended)) if ended.code > 128 => format!("killed by signal {}", ended.code - 128),
+        Ok(Some(ended)) => format!("exit status {}", ended.code),
+        _ => "killed".to_owned(),
+    }
+}
+
+/// Kills pid 1, and with it the whole pid namespace, and waits for its end.
+pub(super) fn kill(pidfd: &impl AsFd) {
+    let _ = syscall::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+    let _ = process::wait_gone(pidfd.as_fd(), Duration::from_secs(10));
+    let _ = syscall::wait_child(&syscall::Child::Pidfd(pidfd.as_fd()), false);
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            kill(&open.pidfd);
+        }
+    }
+}
+
+/// Descriptors by number, for a process that closes all others.
+pub(super) fn raw(fds: &[&OwnedFd]) -> Vec<i32> {
+    fds.iter().map(|fd| fd.as_raw_fd()).collect()
+}

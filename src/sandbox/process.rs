@@ -1,0 +1,105 @@
+//! Processes by pid and start time, so that a reused pid is never mistaken for the container.
+//!
+//! Waits by polling a pidfd (readable once the process ended, pidfd_open(2)); never on SIGCHLD, which can be
+//! missed, and never by sleeping.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::error::{Error, Result};
+use super::syscall;
+
+/// Field 22 of `/proc/PID/stat`: when the process started, in clock ticks after boot.
+#[must_use]
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in field 2 may hold blanks and parentheses: count from the last one.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether this very process still runs; a zombie does not.
+#[must_use]
+pub fn is_alive(pid: i32, started: u64) -> bool {
+    open(pid, started).is_ok_and(|pidfd| !wait_gone(pidfd.as_fd(), Duration::ZERO).unwrap_or(true))
+}
+
+/// A pidfd of this very process.
+pub(super) fn open(pid: i32, started: u64) -> Result<OwnedFd> {
+    let pidfd = syscall::pidfd_open(pid).map_err(|source| match source.raw_os_error() {
+        Some(libc::ESRCH | libc::EINVAL) => Error::Gone { pid },
+        _ => Error::system(format!("opening process {pid}"), source),
+    })?;
+    // Checked after opening: from here on the descriptor names this process whatever becomes of the pid.
+    if start_time(pid) == Some(started) {
+        Ok(pidfd)
+    } else {
+        Err(Error::Gone { pid })
+    }
+}
+
+/// Sends a signal to this very process.
+///
+/// # Errors
+/// [`Error::Gone`] if it ended.
+pub fn signal(pid: i32, started: u64, signal: i32) -> Result<()> {
+    let pidfd = open(pid, started)?;
+    syscall::pidfd_send_signal(pidfd.as_fd(), signal).map_err(|source| match source.raw_os_error() {
+        Some(libc::ESRCH) => Error::Gone { pid },
+        _ => Error::system(format!("sending signal {signal} to process {pid}"), source),
+    })
+}
+
+/// Waits until this very process ended; `false` if it still runs after `timeout`.
+///
+/// # Errors
+/// If the process cannot be opened for another reason than being gone.
+pub fn wait_end(pid: i32, started: u64, timeout: Duration) -> Result<bool> {
+    match open(pid, started) {
+        Ok(pidfd) => wait_gone(pidfd.as_fd(), timeout),
+        Err(Error::Gone { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until the process of `pidfd` ended; `false` if it still runs after `timeout`.
+///
+/// # Errors
+/// If poll(2) fails.
+pub fn wait_gone(pidfd: BorrowedFd<'_>, timeout: Duration) -> Result<bool> {
+    readable(pidfd, timeout).map_err(|source| Error::system("waiting for a process", source))
+}
+
+/// Whether `fd` has something to read, or has hung up, within `timeout`.
+pub(super) fn readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+    let end = Instant::now().checked_add(timeout);
+    loop {
+        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the last fraction of a millisecond is not spent spinning.
+        let ms = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_another_start_time_is_not() {
+        let pid = i32::try_from(std::process::id()).expect("fits");
+        let started = start_time(pid).expect("has a start time");
+        assert!(is_alive(pid, started));
+        assert!(!is_alive(pid, started + 1));
+        assert!(matches!(signal(pid, started + 1, 0), Err(Error::Gone { .. })));
+        assert!(!wait_end(pid, started, Duration::from_millis(2)).expect("polls"));
+    }
+}

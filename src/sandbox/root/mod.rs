@@ -1,0 +1,143 @@
+//! The tree the container sees: built in the child's own mount namespace, then made its `/`.
+//!
+//! Must not mount anything the host could see (everything is private before the first mount). Relies on
+//! mount_namespaces(7), overlayfs.rst and pivot_root(2).
+
+mod device;
+mod mask;
+mod overlay;
+mod tmpfiles;
+mod tree;
+mod volume;
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, fchdir, pivot_root};
+
+pub use overlay::uppers;
+
+use self::device::fresh;
+use self::tree::Fresh;
+pub(super) use self::tree::Tree;
+use super::account::Files;
+use super::error::{Error, Result};
+use super::spec::{Root, Spec};
+
+/// Makes this process's mount namespace private: nothing mounted here reaches the host.
+pub(super) fn isolate() -> Result<()> {
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_PRIVATE | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .map_err(|errno| Error::system("making the mounts private", errno))
+}
+
+/// Builds the tree; [`enter`] makes it `/`.
+pub(super) fn build(spec: &Spec) -> Result<Built> {
+    let tree = overlay::mount_root(spec)?;
+    let accounts = Files::of(&tree);
+    kernel_file_systems(&tree)?;
+    device::fill(&tree)?;
+    scratch(&tree, &accounts)?;
+    if let Root::Host { share } = &spec.root {
+        mask::secrets(spec, &tree, share)?;
+    }
+    volume::name_service(spec, &tree)?;
+    for wanted in &spec.tmpfs {
+        volume::tmpfs(&tree, wanted)?;
+    }
+    for wanted in &spec.volumes {
+        volume::volume(&tree, wanted)?;
+    }
+    mask::kernel(&tree)?;
+    Ok(Built { tree, accounts })
+}
+
+/// A tree that is complete, but not yet `/`.
+pub(super) struct Built {
+    tree: Tree,
+    pub accounts: Files,
+}
+
+impl Built {
+    /// Makes the tree `/` of this process and lets go of the host's.
+    pub fn enter(self, read_only: bool) -> Result<()> {
+        if read_only {
+            // Only the root itself: /tmp, /run, /dev and volumes are mounts of their own.
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+            mount(
+                None::<&str>,
+                &tree::by_fd(&self.tree.fd()),
+                None::<&str>,
+                flags,
+                None::<&str>,
+            )
+            .map_err(|errno| Error::system("making the root read-only", errno))?;
+        }
+        let pivot = || -> nix::Result<()> {
+            fchdir(self.tree.fd().as_fd())?;
+            // The old root lands on top of the new one, at the same place, and is taken off again.
+            pivot_root(".", ".")?;
+            umount2(".", MntFlags::MNT_DETACH)?;
+            chdir("/")
+        };
+        pivot().map_err(|errno| Error::system("changing the root", errno))
+    }
+}
+
+fn kernel_file_systems(tree: &Tree) -> Result<()> {
+    let no = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    fresh(
+        tree,
+        Path::new("/proc"),
+        &Fresh {
+            kind: "proc",
+            flags: no,
+            data: "",
+        },
+    )?;
+    fresh(
+        tree,
+        Path::new("/sys"),
+        &Fresh {
+            kind: "sysfs",
+            flags: no | MsFlags::MS_RDONLY,
+            data: "",
+        },
+    )
+}
+
+fn scratch(tree: &Tree, accounts: &Files) -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    fresh(
+        tree,
+        Path::new("/run"),
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: "mode=755",
+        },
+    )?;
+    fresh(
+        tree,
+        Path::new("/tmp"),
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: "mode=1777",
+        },
+    )?;
+    let lock = Fresh {
+        kind: "tmpfs",
+        flags: flags | MsFlags::MS_NOEXEC,
+        data: "mode=1777,size=5m",
+    };
+    fresh(tree, Path::new("/run/lock"), &lock)?;
+    tmpfiles::create(tree, accounts);
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What the caller mounts into the container: volumes, tmpfs, and the three files of name service.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::mount::MsFlags;
+use nix::sys::stat::Mode;
+
+use super::super::error::{Error, Result};
+use super::super::spec::{Spec, Tmpfs, Volume};
+use super::super::syscall::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::device::fresh;
+use super::tree::{Fresh, Tree, bind, is_dir, restrict};
+
+/// Written by the caller into the run-time directory; `hosts` is rewritten in place while the container runs.
+const NAME_SERVICE: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
+/// Binds `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, read-only.
+pub fn name_service(spec: &Spec, tree: &Tree) -> Result<()> {
+    for name in NAME_SERVICE {
+        let source = spec.dir.join(name);
+        let Ok(file) = File::open(&source) else { continue };
+        let path = Path::new("/etc").join(name);
+        let mount = || -> io::Result<()> {
+            let target = match tree.file(&path) {
+                // Often a link to a file below /run, which is not there: the link must go.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let etc = tree.dir(Path::new("/etc"))?;
+                    nix::unistd::unlinkat(&etc, name, nix::unistd::UnlinkatFlags::NoRemoveDir)?;
+                    tree.file(&path)?
+                }
+                other => other?,
+            };
+            bind(&file, &target, false)?;
+            restrict(
+                tree,
+                &path,
+                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+            )
+        };
+        mount().map_err(|source| Error::path("mounting", &path, source))?;
+    }
+    Ok(())
+}
+
+pub fn tmpfs(tree: &Tree, wanted: &Tmpfs) -> Result<()> {
+    let size = wanted
+        .size
+        .map_or_else(String::new, |bytes| format!(",size={bytes}"));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    fresh(
+        tree,
+        &wanted.dst,
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: &format!("mode=1777{size}"),
+        },
+    )
+}
+
+/// Binds a volume with everything below it, never set-uid, never with devices.
+pub fn volume(tree: &Tree, volume: &Volume) -> Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let source = nix::fcntl::open(&volume.src, flags, Mode::empty())
+        .map_err(|errno| Error::path("opening volume", &volume.src, errno))?;
+    let target = if is_dir(&source) {
+        tree.dir(&volume.dst)
+    } else {
+        tree.file(&volume.dst)
+    };
+    let target = target.map_err(|source| Error::MountTarget {
+        path: volume.dst.clone(),
+        source,
+    })?;
+    bind(&source, &target, true).map_err(|errno| Error::path("mounting volume", &volume.src, errno))?;
+    let read_only = if volume.read_only { MOUNT_ATTR_RDONLY } else { 0 };
+    restrict(
+        tree,
+        &volume.dst,
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | read_only,
+    )
+    .map_err(|source| Error::path("restricting volume", &volume.dst, source))
+}

@@ -1,0 +1,104 @@
+//! Signal masks: all blocked and read as descriptors by those who wait, all default for those who run.
+
+use std::os::fd::BorrowedFd;
+
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::error::{Error, Result};
+use super::syscall;
+
+/// Everything pid 1 passes on to the command: all that a person or a program sends on purpose.
+const FORWARDED: [i32; 13] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTERM,
+    libc::SIGCONT,
+    libc::SIGALRM,
+    libc::SIGWINCH,
+    libc::SIGURG,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGTSTP,
+];
+
+/// What a launcher in the foreground passes on; stopping it with ^Z stays its own affair.
+const RELAYED: [i32; 7] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTERM,
+    libc::SIGWINCH,
+];
+
+/// All signals blocked, for a process that must not die of one.
+pub(super) fn block_all() -> Result<()> {
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None)
+        .map_err(|errno| Error::system("blocking signals", errno))
+}
+
+/// Signals with their number on reading; blocks them as signalfd(2) needs.
+pub(super) struct Incoming(SignalFd);
+
+impl Incoming {
+    /// For pid 1: what is forwarded, and the end of children.
+    pub fn of_init() -> Result<Self> {
+        let mut list = FORWARDED.to_vec();
+        list.push(libc::SIGCHLD);
+        list.extend(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        Self::open(&list)
+    }
+
+    pub fn of_launcher() -> Result<Self> {
+        Self::open(&RELAYED)
+    }
+
+    fn open(list: &[i32]) -> Result<Self> {
+        let failed = |errno| Error::system("watching signals", errno);
+        // SAFETY: an all-zero `sigset_t` is the empty set on Linux.
+        let mut raw: libc::sigset_t = unsafe { std::mem::zeroed() };
+        for signal in list {
+            // SAFETY: `raw` is ours; an unknown number is refused.
+            unsafe { libc::sigaddset(&raw mut raw, *signal) };
+        }
+        // SAFETY: `raw` was built above.
+        let set = unsafe { SigSet::from_sigset_t_unchecked(raw) };
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(failed)?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        SignalFd::with_flags(&set, flags).map(Self).map_err(failed)
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.0.as_fd()
+    }
+
+    /// The next signal that waits, if any.
+    pub fn next(&self) -> Option<i32> {
+        let info = self.0.read_signal().ok().flatten()?;
+        i32::try_from(info.ssi_signo).ok()
+    }
+}
+
+/// Default dispositions and an empty mask, for the command.
+pub(super) fn reset() -> Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no code of ours; numbers that cannot be set are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(|errno| Error::system("unblocking signals", errno))
+}
+
+/// Ends this process together with the one that launched it.
+pub(super) fn die_with_parent(yes: bool) -> Result<()> {
+    let signal = if yes { libc::SIGKILL } else { 0 };
+    syscall::prctl(libc::PR_SET_PDEATHSIG, u64::try_from(signal).unwrap_or(0), 0, 0)
+        .map(drop)
+        .map_err(|source| Error::system("tying the child to its launcher", source))
+}

@@ -1,0 +1,86 @@
+//! What to launch: plain data, stored by the caller as JSON and read again by `exec`, `logs` and `stop`.
+//!
+//! Nothing here touches the system; [`super::prepare`] says whether a `Spec` can be launched.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One container: its root, its process and its limits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// Short and unique on this host: it names the cgroup.
+    pub id: String,
+    /// Run-time directory of this container: exists, belongs to us, holds small files only.
+    pub dir: PathBuf,
+    /// Directory for the throw-away layer (`upper`, `work`, `root`); created by [`super::launch`].
+    pub layer: PathBuf,
+    /// Further host paths that must not be seen in the host view.
+    pub hide: Vec<PathBuf>,
+    pub root: Root,
+    pub command: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub workdir: Option<PathBuf>,
+    /// `USER[:GROUP]`, names or numbers, looked up in the container's own `/etc/passwd`.
+    pub user: Option<String>,
+    pub hostname: String,
+    pub volumes: Vec<Volume>,
+    pub tmpfs: Vec<Tmpfs>,
+    pub limits: Limits,
+    /// Name without `RLIMIT_` in any case, soft, hard. `u64::MAX` is unlimited.
+    pub ulimits: Vec<(String, u64, u64)>,
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub read_only: bool,
+    /// Whether pid 1 is ours (reaps, forwards signals, writes the log) or the command itself.
+    pub init: bool,
+    pub tty: bool,
+    pub interactive: bool,
+    pub detach: bool,
+}
+
+/// What the container sees as `/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Root {
+    /// The host's own tree, copy-on-write, secrets masked except below `share`.
+    Host { share: Vec<PathBuf> },
+    /// A directory, copy-on-write: never written to.
+    Dir(PathBuf),
+}
+
+/// A part of the host's tree mounted into the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub src: PathBuf,
+    pub dst: PathBuf,
+    pub read_only: bool,
+}
+
+/// A fresh tmpfs; `size` in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    pub dst: PathBuf,
+    pub size: Option<u64>,
+}
+
+/// Limits enforced by cgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processors, in fractions: `0.5` is half of one.
+    pub cpus: Option<f64>,
+    pub pids: Option<u64>,
+}
+
+/// A further process in a running container.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ExecRequest {
+    pub command: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub user: Option<String>,
+    pub workdir: Option<PathBuf>,
+    pub tty: bool,
+    pub interactive: bool,
+}

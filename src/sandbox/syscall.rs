@@ -1,0 +1,256 @@
+//! The kernel calls that neither the standard library nor `nix` offers, each as one safe function.
+//!
+//! Owns no policy. Relies on clone3(2) without a stack behaving as fork(2) does: the child runs on a copy
+//! of the caller's stack, which is sound only while the caller has a single thread.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Where we are after [`clone3`].
+pub(super) enum Cloned {
+    Child,
+    Parent { pid: i32, pidfd: OwnedFd },
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Forks into the namespaces named by `flags` and, if given, into the cgroup v2 directory `cgroup`.
+///
+/// Add `CLONE_PARENT` to make the new process a sibling; it then inherits the caller's exit signal.
+pub(super) fn clone3(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all fields of `clone_args` are integers, for which zero is a value and means "unused".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    #[allow(clippy::cast_sign_loss)] // flag words; the constants are declared signed
+    let bits = |flag: libc::c_int| u64::from(flag as u32);
+    args.flags = bits(flags) | bits(libc::CLONE_PIDFD);
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    if flags & libc::CLONE_PARENT == 0 {
+        args.exit_signal = bits(libc::SIGCHLD);
+    }
+    if let Some(dir) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = bits(dir.as_raw_fd());
+    }
+    // SAFETY: `args` outlives the call and has the size given; without CLONE_VM and a stack the child
+    // runs on its own copy of this stack, as after fork(2).
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: the kernel stored a new descriptor there, which nobody else knows.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent {
+        pid: i32::try_from(pid).unwrap_or(-1),
+        pidfd,
+    })
+}
+
+/// `libc` declares it as a `c_int`, in which it does not fit.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct mount_attr` of mount_setattr(2), first version.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+pub(super) const MOUNT_ATTR_RDONLY: u64 = 1;
+pub(super) const MOUNT_ATTR_NOSUID: u64 = 2;
+pub(super) const MOUNT_ATTR_NODEV: u64 = 4;
+
+/// Sets attributes on the mount at `fd` and on all mounts below it (Linux 5.12).
+pub(super) fn mount_setattr_recursive(fd: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+    const AT_RECURSIVE: libc::c_int = 0x8000;
+    let attr = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is an empty C string, `attr` is of the size given, and both outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | AT_RECURSIVE,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Closes every descriptor of this process from 3 on except those in `keep`.
+pub(super) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    keep.sort_unstable();
+    keep.dedup();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, u32::MAX, 0)
+}
+
+/// Marks every descriptor from 3 on close-on-exec.
+pub(super) fn cloexec_from_3() -> io::Result<()> {
+    close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: closes descriptors by number. Callers are processes that are about to exec or that own
+    // nothing but the descriptors they keep; no owner of a closed one runs again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+pub(super) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only; a result that is not negative is a new descriptor.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: new, and ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).unwrap_or(-1)) })
+}
+
+pub(super) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed and means the same as kill(2).
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) })
+        .map(drop)
+}
+
+/// What waitid(2) said of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub pid: i32,
+    /// Exit status, or 128 + signal.
+    pub code: i32,
+}
+
+/// Which child to wait for.
+pub(super) enum Child<'fd> {
+    Any,
+    Pidfd(BorrowedFd<'fd>),
+}
+
+/// Reaps a child that ended; `Ok(None)` if none did yet and `block` is false.
+pub(super) fn wait_child(which: &Child<'_>, block: bool) -> io::Result<Option<Ended>> {
+    let (kind, id) = match which {
+        Child::Any => (libc::P_ALL, 0),
+        Child::Pidfd(fd) => (libc::P_PIDFD, libc::id_t::try_from(fd.as_raw_fd()).unwrap_or(0)),
+    };
+    let flags = libc::WEXITED | libc::__WALL | if block { 0 } else { libc::WNOHANG };
+    loop {
+        // SAFETY: an all-zero `siginfo_t` is a value of it.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `info` is writable and outlives the call.
+        match check(libc::c_long::from(unsafe {
+            libc::waitid(kind, id, &raw mut info, flags)
+        })) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                // SAFETY: after waitid(2) the fields of the SIGCHLD variant are the valid ones; all of
+                // them are zero when nothing was waited for.
+                let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+                let code = if info.si_code == libc::CLD_EXITED {
+                    status
+                } else {
+                    128 + status
+                };
+                return Ok((pid != 0).then_some(Ended { pid, code }));
+            }
+        }
+    }
+}
+
+/// prctl(2) with integer arguments.
+pub(super) fn prctl(option: libc::c_int, a: u64, b: u64, c: u64) -> io::Result<i32> {
+    // SAFETY: only options whose arguments are integers are used in this crate.
+    let result = check(libc::c_long::from(unsafe { libc::prctl(option, a, b, c, 0_u64) }))?;
+    Ok(i32::try_from(result).unwrap_or(0))
+}
+
+/// Sets real, effective and saved ids of this process, groups first.
+///
+/// By raw system calls: the C library's versions signal all threads it knows of, and after clone3(2) it
+/// may know some that do not exist here.
+pub(super) fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `groups`.
+    let done = check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) });
+    if let Err(error) = done
+        && !setgroups_denied()
+    {
+        return Err(error);
+    }
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// An unprivileged user namespace may not change supplementary groups at all (user_namespaces(7)).
+fn setgroups_denied() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
+}
+
+/// Replaces this process. Returns only the reason why it could not.
+pub(super) fn exec(target: &Program<'_>, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter()
+            .map(|text| text.as_ptr())
+            .chain(std::iter::once(std::ptr::null()))
+            .collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both arrays end in a null pointer and point to C strings that outlive the call.
+    unsafe {
+        match target {
+            Program::Path(path) => libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()),
+            Program::Open(fd) => {
+                let call = libc::SYS_execveat;
+                let fd = fd.as_raw_fd();
+                libc::syscall(
+                    call,
+                    fd,
+                    c"".as_ptr(),
+                    argv.as_ptr(),
+                    env.as_ptr(),
+                    libc::AT_EMPTY_PATH,
+                );
+                -1
+            }
+        }
+    };
+    io::Error::last_os_error()
+}
+
+/// What [`exec`] runs: a path, or an open file that cannot be exchanged between check and use.
+pub(super) enum Program<'a> {
+    Path(&'a CString),
+    Open(BorrowedFd<'a>),
+}
+
+/// Ends this process at once, running no destructor and no handler of the C library.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: _exit(2) has no requirement.
+    unsafe { libc::_exit(code) }
+}

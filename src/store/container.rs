@@ -1,0 +1,349 @@
+//! Containers, their endpoints, labels and published ports.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Error, Store};
+use crate::model::{Family, Mac, Name, Network, Published};
+
+/// How far a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A command is making it; undone when that command is dead.
+    Creating,
+    Running,
+    Exited,
+    /// A command is removing it; finished when that command is dead.
+    Removing,
+}
+
+impl Phase {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+        }
+    }
+
+    fn read(s: &str) -> Option<Self> {
+        [Self::Creating, Self::Running, Self::Exited, Self::Removing]
+            .into_iter()
+            .find(|p| p.as_str() == s)
+    }
+}
+
+/// A container's record.
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub id: String,
+    pub name: Name,
+    pub phase: Phase,
+    /// The command that creates or removes it: process and start time.
+    pub owner: (i32, u64),
+    /// Its first process: number and start time (clock ticks since boot).
+    pub pid: Option<(i32, u64)>,
+    pub exit_code: Option<i32>,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub finished: Option<u64>,
+    pub auto_remove: bool,
+    pub labels: BTreeMap<String, String>,
+    /// The sandbox's specification, as JSON.
+    pub spec: String,
+}
+
+/// What a new endpoint asks for.
+#[derive(Clone, Debug, Default)]
+pub struct NewEndpoint {
+    pub addresses: Vec<IpAddr>,
+    pub mac: Option<Mac>,
+}
+
+const COLUMNS: &str = "id, name, phase, owner_pid, owner_started, pid, started, exit_code, created, finished, \
+                       auto_remove, labels, spec";
+
+type Raw = (String, String, String, [Option<i64>; 7], bool, String, String);
+
+fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
+    let numbers = [
+        r.get(3)?,
+        r.get(4)?,
+        r.get(5)?,
+        r.get(6)?,
+        r.get(7)?,
+        r.get(8)?,
+        r.get(9)?,
+    ];
+    Ok((
+        r.get(0)?,
+        r.get(1)?,
+        r.get(2)?,
+        numbers,
+        r.get(10)?,
+        r.get(11)?,
+        r.get(12)?,
+    ))
+}
+
+impl Store {
+    fn read_container(&self, raw: Raw) -> Result<Container, Error> {
+        let (
+            id,
+            name,
+            phase,
+            [owner_pid, owner_started, pid, started, exit, created, finished],
+            auto,
+            labels,
+            spec,
+        ) = raw;
+        let process = |pid: Option<i64>, started: Option<i64>| Some((pid? as i32, started? as u64));
+        Ok(Container {
+            name: name.parse().map_err(|e| self.record(e))?,
+            phase: Phase::read(&phase).ok_or_else(|| self.record(format!("phase `{phase}` of `{id}`")))?,
+            owner: process(owner_pid, owner_started).unwrap_or_default(),
+            pid: process(pid, started),
+            exit_code: exit.map(|c| c as i32),
+            created: created.unwrap_or_default() as u64,
+            finished: finished.map(|t| t as u64),
+            auto_remove: auto,
+            labels: serde_json::from_str(&labels).map_err(|e| self.record(e))?,
+            id,
+            spec,
+        })
+    }
+
+    /// Records a container.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`], or a database error.
+    pub fn add_container(&self, c: &Container) -> Result<(), Error> {
+        if self.container(c.name.as_str())?.is_some() {
+            return Err(Error::NameTaken {
+                name: c.name.to_string(),
+            });
+        }
+        let labels = serde_json::to_string(&c.labels).map_err(|e| self.record(e))?;
+        self.run(
+            "INSERT INTO containers (id, name, phase, owner_pid, owner_started, created, auto_remove, labels, spec)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            (
+                &c.id,
+                c.name.as_str(),
+                c.phase.as_str(),
+                c.owner.0,
+                c.owner.1 as i64,
+                c.created as i64,
+                c.auto_remove,
+                labels,
+                &c.spec,
+            ),
+        )?;
+        for (k, v) in &c.labels {
+            self.run("INSERT INTO labels VALUES (?1, ?2, ?3)", (k, v, c.name.as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// A container by name, or by an id or unambiguous start of one.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn container(&self, key: &str) -> Result<Option<Container>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM containers WHERE name=?1");
+        let mut rows = self.rows(&sql, [key], raw)?;
+        if rows.is_empty() && key.len() >= 3 && key.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let sql = format!("SELECT {COLUMNS} FROM containers WHERE id>=?1 AND id<?1||'g' LIMIT 2");
+            rows = self.rows(&sql, [key], raw)?;
+            if rows.len() > 1 {
+                rows.clear();
+            }
+        }
+        rows.pop().map(|r| self.read_container(r)).transpose()
+    }
+
+    /// All containers, oldest first.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn containers(&self) -> Result<Vec<Container>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM containers ORDER BY created, name");
+        self.rows(&sql, [], raw)?
+            .into_iter()
+            .map(|r| self.read_container(r))
+            .collect()
+    }
+
+    /// Moves a container to another phase of its life.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_phase(&self, name: &Name, phase: Phase, owner: (i32, u64)) -> Result<(), Error> {
+        let sql = "UPDATE containers SET phase=?2, owner_pid=?3, owner_started=?4 WHERE name=?1";
+        self.run(sql, (name.as_str(), phase.as_str(), owner.0, owner.1 as i64))
+            .map(drop)
+    }
+
+    /// Records a container's first process.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_process(&self, name: &Name, pid: i32, started: u64) -> Result<(), Error> {
+        let sql = "UPDATE containers SET pid=?2, started=?3 WHERE name=?1";
+        self.run(sql, (name.as_str(), pid, started as i64)).map(drop)
+    }
+
+    /// Records that a container's command ended.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_exited(&self, name: &Name, code: Option<i32>, when: u64) -> Result<(), Error> {
+        let sql = "UPDATE containers SET phase='exited', exit_code=?2, finished=?3 WHERE name=?1";
+        self.run(sql, (name.as_str(), code, when as i64)).map(drop)
+    }
+
+    /// Corrects the exit status of a container, where it is known better.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_exit_code(&self, name: &Name, code: i32) -> Result<(), Error> {
+        self.run(
+            "UPDATE containers SET exit_code=?2 WHERE name=?1",
+            (name.as_str(), code),
+        )
+        .map(drop)
+    }
+
+    /// Forgets a container; its endpoint must be gone.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn remove_container(&self, name: &Name) -> Result<(), Error> {
+        self.run("DELETE FROM labels WHERE container=?1", [name.as_str()])?;
+        self.run("DELETE FROM published WHERE container=?1", [name.as_str()])?;
+        self.run("DELETE FROM containers WHERE name=?1", [name.as_str()])
+            .map(drop)
+    }
+
+    /// Gives a container an endpoint: addresses, MAC, and a place on a bridge.
+    ///
+    /// # Errors
+    /// Something asked for is taken, the pool is exhausted, or a database error.
+    pub fn add_endpoint(
+        &self,
+        container: &Name,
+        network: &Network,
+        labels: &BTreeMap<String, String>,
+        wish: &NewEndpoint,
+    ) -> Result<(), Error> {
+        let mut addresses = Vec::new();
+        for subnet in &network.subnets {
+            let asked = wish.addresses.iter().find(|a| Family::of(**a) == subnet.family());
+            addresses.push(match asked {
+                Some(ip) if self.holder(*ip)?.is_some() => return Err(Error::AddressTaken { ip: *ip }),
+                Some(ip) => *ip,
+                None => self.free_address(network, *subnet)?,
+            });
+        }
+        let (bridge, _) = self.take_port(&network.name)?;
+        let labels = serde_json::to_string(labels).map_err(|e| self.record(e))?;
+        let text = |family| {
+            addresses
+                .iter()
+                .find(|a| Family::of(**a) == family)
+                .map(ToString::to_string)
+        };
+        let mac = self.choose_mac(network, wish.mac, &addresses)?;
+        self.run(
+            "INSERT INTO endpoints (container, network, ip4, ip6, mac, bridge, labels)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (
+                container.as_str(),
+                network.name.as_str(),
+                text(Family::Ip4),
+                text(Family::Ip6),
+                mac.to_string(),
+                bridge,
+                labels,
+            ),
+        )
+        .map(drop)
+    }
+
+    /// The MAC comes from the address, so it is as unique as that.
+    fn choose_mac(&self, network: &Network, asked: Option<Mac>, addresses: &[IpAddr]) -> Result<Mac, Error> {
+        let derived = match addresses.first() {
+            Some(IpAddr::V4(a)) => {
+                let [a, b, c, d] = a.octets();
+                Mac([0x02, 0x6d, a, b, c, d])
+            }
+            Some(IpAddr::V6(a)) => {
+                let [.., w, x, y, z] = a.octets();
+                Mac([0x06, 0x6d, w, x, y, z])
+            }
+            None => Mac([0x02, 0x6d, 0, 0, 0, 1]),
+        };
+        let mac = asked.unwrap_or(derived);
+        if self.mac_is_free(&network.name, mac)? {
+            Ok(mac)
+        } else {
+            Err(Error::MacTaken {
+                mac,
+                network: network.name.to_string(),
+            })
+        }
+    }
+
+    /// Records the network namespace of a container's endpoint.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_sandbox(&self, container: &Name, path: &std::path::Path) -> Result<(), Error> {
+        let path = path.display().to_string();
+        self.run(
+            "UPDATE endpoints SET sandbox=?2 WHERE container=?1",
+            (container.as_str(), path),
+        )
+        .map(drop)
+    }
+
+    /// Forgets a container's endpoint and published ports.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn remove_endpoint(&self, container: &Name) -> Result<(), Error> {
+        self.run(
+            "UPDATE bridges SET ports=ports-1 WHERE n=(SELECT bridge FROM endpoints WHERE container=?1)",
+            [container.as_str()],
+        )?;
+        self.run("DELETE FROM published WHERE container=?1", [container.as_str()])?;
+        self.run("DELETE FROM endpoints WHERE container=?1", [container.as_str()])
+            .map(drop)
+    }
+
+    /// Records a published port.
+    ///
+    /// # Errors
+    /// [`Error::PortTaken`], or a database error.
+    pub fn publish(&self, p: &Published) -> Result<(), Error> {
+        // A port on every address clashes with the same port on any one of them.
+        let sql = "SELECT container FROM published WHERE proto=?1 AND host_port=?2
+                   AND (host_ip IS NULL OR ?3 IS NULL OR host_ip=?3 OR host_ip IN ('0.0.0.0','::') OR ?3 IN ('0.0.0.0','::'))";
+        let ip = p.host_ip.map(|a| a.to_string());
+        let holder: Vec<String> = self.rows(sql, (p.proto.as_str(), p.host_port, &ip), |r| r.get(0))?;
+        if let Some(holder) = holder.into_iter().next() {
+            return Err(Error::PortTaken {
+                port: p.host_port,
+                proto: p.proto,
+                holder,
+            });
+        }
+        self.run(
+            "INSERT INTO published (container, host_ip, host_port, port, proto) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (p.container.as_str(), ip, p.host_port, p.port, p.proto.as_str()),
+        )
+        .map(drop)
+    }
+}

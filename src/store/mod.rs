@@ -1,0 +1,46 @@
+//! What exists: one SQLite database a world, transactional, safe for many processes.
+//!
+//! It lives on the state root, which a reboot clears as it clears the kernel; a database
+//! that another boot wrote is thrown away. A killed process leaves no half transaction
+//! (write-ahead log; nothing needs to survive a power cut, so nothing is synced).
+
+mod address;
+mod container;
+mod link;
+mod network;
+mod open;
+mod world;
+
+pub use container::{Container, NewEndpoint, Phase};
+pub use link::LinkRow;
+pub use network::NetworkRow;
+pub use open::{Store, boot_id};
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the state database {path}: {source}")]
+    Database { path: String, source: rusqlite::Error },
+    #[error("the state directory {path}: {source}")]
+    Directory { path: String, source: std::io::Error },
+    #[error("the state database {path} was written by a newer moat (layout {found}, this one knows {known})")]
+    Newer { path: String, found: i64, known: i64 },
+    #[error("a record in {path} cannot be read: {detail}")]
+    Record { path: String, detail: String },
+    #[error("the name `{name}` is taken")]
+    NameTaken { name: String },
+    #[error("a network named `{name}` exists")]
+    NetworkExists { name: String },
+    #[error("the address {ip} is in use")]
+    AddressTaken { ip: std::net::IpAddr },
+    #[error("the MAC address {mac} is in use on network `{network}`")]
+    MacTaken { mac: crate::model::Mac, network: String },
+    #[error("network `{network}` has no free IPv{family} address")]
+    Exhausted { network: String, family: char },
+    #[error("host port {port}/{proto} is published by `{holder}`")]
+    PortTaken {
+        port: u16,
+        proto: crate::model::Proto,
+        holder: String,
+    },
+}

@@ -1,0 +1,136 @@
+//! Networks and their bridges.
+
+use super::{Error, Store};
+use crate::model::{Name, Network};
+
+/// A network with what only the store knows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRow {
+    pub network: Network,
+    /// Made by somebody, and there until somebody removes it.
+    pub kept: bool,
+}
+
+/// Ports to a bridge: the kernel's limit is 1,023.
+const PORTS: u32 = 1000;
+
+impl Store {
+    /// Records a network.
+    ///
+    /// # Errors
+    /// [`Error::NetworkExists`], or a database error.
+    pub fn add_network(&self, network: &Network, kept: bool) -> Result<(), Error> {
+        let name = network.name.as_str();
+        if self.network(&network.name)?.is_some() {
+            return Err(Error::NetworkExists {
+                name: name.to_owned(),
+            });
+        }
+        let json = serde_json::to_string(network).map_err(|e| self.record(e))?;
+        self.run(
+            "INSERT INTO networks (name, json, kept) VALUES (?1, ?2, ?3)",
+            (name, json, kept),
+        )
+        .map(drop)
+    }
+
+    /// Forgets a network and its bridges.
+    ///
+    /// # Errors
+    /// A database error; also when endpoints use it.
+    pub fn remove_network(&self, name: &Name) -> Result<(), Error> {
+        self.run("DELETE FROM bridges WHERE network=?1", [name.as_str()])?;
+        self.run("DELETE FROM networks WHERE name=?1", [name.as_str()])
+            .map(drop)
+    }
+
+    /// One network.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn network(&self, name: &Name) -> Result<Option<NetworkRow>, Error> {
+        let rows = self.rows(
+            "SELECT json, kept FROM networks WHERE name=?1",
+            [name.as_str()],
+            row,
+        )?;
+        rows.into_iter().map(|r| self.read_network(r)).next().transpose()
+    }
+
+    /// All networks, by name.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn networks(&self) -> Result<Vec<NetworkRow>, Error> {
+        let rows = self.rows("SELECT json, kept FROM networks ORDER BY name", [], row)?;
+        rows.into_iter().map(|r| self.read_network(r)).collect()
+    }
+
+    fn read_network(&self, (json, kept): (String, bool)) -> Result<NetworkRow, Error> {
+        Ok(NetworkRow {
+            network: serde_json::from_str(&json).map_err(|e| self.record(e))?,
+            kept,
+        })
+    }
+
+    /// The bridges: number and network.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn bridges(&self) -> Result<std::collections::BTreeMap<u32, Name>, Error> {
+        let rows = self.rows("SELECT n, network FROM bridges", [], |r| {
+            Ok((r.get(0)?, r.get::<_, String>(1)?))
+        })?;
+        rows.into_iter()
+            .map(|(n, name)| Ok((n, name.parse().map_err(|e| self.record(e))?)))
+            .collect()
+    }
+
+    /// A bridge of the network with a free port, and whether it was made just now.
+    pub(super) fn take_port(&self, network: &Name) -> Result<(u32, bool), Error> {
+        let sql = "SELECT n FROM bridges WHERE network=?1 AND ports<?2 ORDER BY n LIMIT 1";
+        let free: Vec<u32> = self.rows(sql, (network.as_str(), PORTS), |r| r.get(0))?;
+        if let Some(n) = free.first() {
+            self.run("UPDATE bridges SET ports=ports+1 WHERE n=?1", [n])?;
+            return Ok((*n, false));
+        }
+        let n = self.add_bridge(network)?;
+        self.run("UPDATE bridges SET ports=1 WHERE n=?1", [n])?;
+        Ok((n, true))
+    }
+
+    /// Records a further bridge; its number.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn add_bridge(&self, network: &Name) -> Result<u32, Error> {
+        self.run("INSERT INTO bridges (network) VALUES (?1)", [network.as_str()])?;
+        u32::try_from(self.db.last_insert_rowid()).map_err(|e| self.record(e))
+    }
+
+    /// The containers attached to a network.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn attached(&self, network: &Name) -> Result<Vec<String>, Error> {
+        let sql = "SELECT container FROM endpoints WHERE network=?1 ORDER BY container";
+        self.rows(sql, [network.as_str()], |r| r.get(0))
+    }
+
+    /// How many containers are attached to a network.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn attached_count(&self, network: &Name) -> Result<u64, Error> {
+        let sql = "SELECT ifnull(sum(ports), 0) FROM bridges WHERE network=?1";
+        Ok(self
+            .rows(sql, [network.as_str()], |r| r.get::<_, i64>(0))?
+            .first()
+            .copied()
+            .unwrap_or(0) as u64)
+    }
+}
+
+fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<(String, bool)> {
+    Ok((r.get(0)?, r.get(1)?))
+}

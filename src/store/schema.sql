@@ -1,0 +1,51 @@
+-- One database a world, on the state root. A row is written before the kernel is touched.
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- What a command is about to do. A row whose process is dead is work to finish or undo.
+CREATE TABLE intents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    pid INTEGER NOT NULL, started INTEGER NOT NULL, what TEXT NOT NULL);
+CREATE TABLE networks (
+    name TEXT PRIMARY KEY, json TEXT NOT NULL,
+    -- 0: the default network, which is there while somebody uses it
+    kept INTEGER NOT NULL,
+    -- the offset at which the search for a free address goes on
+    cursor4 INTEGER NOT NULL DEFAULT 1, cursor6 INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
+CREATE TABLE bridges (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,
+    network TEXT NOT NULL REFERENCES networks(name), ports INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX bridges_network ON bridges(network);
+CREATE TABLE containers (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+    -- creating, running, exited, removing
+    phase TEXT NOT NULL,
+    -- the command that is creating or removing it
+    owner_pid INTEGER NOT NULL, owner_started INTEGER NOT NULL,
+    pid INTEGER, started INTEGER, exit_code INTEGER, finished INTEGER,
+    created INTEGER NOT NULL, auto_remove INTEGER NOT NULL,
+    labels TEXT NOT NULL, spec TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE endpoints (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    container TEXT NOT NULL UNIQUE, network TEXT NOT NULL REFERENCES networks(name),
+    ip4 TEXT, ip6 TEXT, mac TEXT NOT NULL, bridge INTEGER NOT NULL REFERENCES bridges(n),
+    labels TEXT NOT NULL, sandbox TEXT);
+CREATE UNIQUE INDEX endpoints_ip4 ON endpoints(ip4);
+CREATE UNIQUE INDEX endpoints_ip6 ON endpoints(ip6);
+CREATE UNIQUE INDEX endpoints_mac ON endpoints(network, mac);
+CREATE INDEX endpoints_bridge ON endpoints(bridge);
+CREATE TABLE labels (
+    key TEXT NOT NULL, value TEXT NOT NULL, container TEXT NOT NULL,
+    PRIMARY KEY (key, value, container)) WITHOUT ROWID;
+CREATE INDEX labels_container ON labels(container);
+CREATE TABLE links (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    from_end TEXT NOT NULL, to_end TEXT NOT NULL,
+    -- as it is written: `any`, `tcp`, `5432/tcp`
+    service TEXT NOT NULL, expires INTEGER,
+    UNIQUE (from_end, to_end, service));
+CREATE INDEX links_to ON links(to_end);
+CREATE INDEX links_expires ON links(expires) WHERE expires IS NOT NULL;
+CREATE TABLE published (
+    container TEXT NOT NULL, host_ip TEXT, host_port INTEGER NOT NULL,
+    port INTEGER NOT NULL, proto TEXT NOT NULL);
+CREATE UNIQUE INDEX published_host ON published(proto, host_port, ifnull(host_ip, ''));
+CREATE INDEX published_container ON published(container);

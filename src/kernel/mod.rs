@@ -4,6 +4,7 @@
 //! [`linux`] does it for real, [`fake`] in memory, [`faulty`] fails where a test says so.
 
 pub mod fake;
+mod fate;
 pub mod faulty;
 pub mod linux;
 mod words;

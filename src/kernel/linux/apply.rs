@@ -10,14 +10,13 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::fate::{self, Fate};
 use super::links::{self, Peer};
 use super::namespace::{self, Namespace};
 use super::nft::Change;
 use super::routing::{self, Rule};
-use super::{Linux, entering, entries, ruleset, sysctl};
-use crate::kernel::Error;
-use crate::kernel::words;
+use super::{Linux, VANISHING, entering, entries, ruleset, sysctl};
+use crate::kernel::fate::{self, Fate};
+use crate::kernel::{Error, words};
 use crate::plan::{Element, Object, Place, Ruleset, Step};
 
 /// An uplink is given at least this.
@@ -213,22 +212,38 @@ impl Linux {
         ruleset::is_whole(self.nft(at)?, which, at, &names).map_err(super::reading(&what))
     }
 
+    /// Makes a pair, or makes an existing one like this. A name that is taken by something else
+    /// is freed if it is ours to free, and waited for if its holder may be vanishing.
     fn add_pair(&mut self, pair: &Pair<'_>, step: &Step) -> Result<(), Error> {
-        match self.make_pair(pair, step) {
-            Err(Error::Step { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {}
-            other => other?,
+        let end = Instant::now() + VANISHING;
+        loop {
+            match self.make_pair(pair, step) {
+                Err(Error::Step { source, .. })
+                    if source.raw_os_error() == Some(libc::EEXIST) && Instant::now() < end => {}
+                other => {
+                    other?;
+                    break;
+                }
+            }
+            if self.is_pair(pair)? {
+                break;
+            }
+            let rtnl = self.rtnl(pair.at)?;
+            if rtnl.link(pair.outer).map_err(failed(step))?.is_some() {
+                ignore(links::remove(rtnl, pair.outer), &[libc::ENODEV]).map_err(failed(step))?;
+            } else {
+                thread::sleep(POLL);
+            }
         }
         let Pair { inner, mac, mtu, .. } = *pair;
-        match links::set_end(self.rtnl(pair.there)?, inner, mac, mtu) {
-            // The name is taken by a pair that leads elsewhere: a leftover of ours.
-            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {
-                links::remove(self.rtnl(pair.at)?, pair.outer).map_err(failed(step))?;
-                self.make_pair(pair, step)?;
-                links::set_end(self.rtnl(pair.there)?, inner, mac, mtu).map_err(failed(step))?;
-            }
-            other => other.map_err(failed(step))?,
-        }
+        links::set_end(self.rtnl(pair.there)?, inner, mac, mtu).map_err(failed(step))?;
         links::set_end(self.rtnl(pair.at)?, pair.outer, None, mtu).map_err(failed(step))
+    }
+
+    fn is_pair(&mut self, pair: &Pair<'_>) -> Result<bool, Error> {
+        let outer = self.one(pair.at, pair.outer)?.into_values().next();
+        let inner = self.one(pair.there, pair.inner)?.into_values().next();
+        Ok(outer.zip(inner).is_some_and(|(o, i)| o.is_peer_of(&i)))
     }
 
     fn make_pair(&mut self, pair: &Pair<'_>, step: &Step) -> Result<(), Error> {

@@ -8,7 +8,6 @@ mod apply;
 mod conntrack;
 mod element;
 mod entries;
-mod fate;
 pub mod foreign;
 mod identity;
 mod links;

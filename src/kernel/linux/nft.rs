@@ -96,7 +96,10 @@ impl Nft {
     }
 
     fn change_together(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, io::Error)> {
-        let mut forms: Vec<Form> = changes.iter().map(first_form).collect();
+        let mut forms = Vec::with_capacity(changes.len());
+        for (i, change) in changes.iter().enumerate() {
+            forms.push(self.first_form(change).map_err(|e| (i, e))?);
+        }
         // Each round answers at least one refusal for good; a refusal names all it can.
         for _ in 0..=2 * changes.len() {
             let messages = self.lay_out(changes, &forms);
@@ -115,13 +118,59 @@ impl Nft {
                 return Ok(());
             }
             for refusal in &refusals {
-                yield_to(refusal, &messages, &mut forms)?;
+                self.yield_to(refusal, &messages, &mut forms)?;
             }
         }
         Err((
             0,
             io::Error::other("the kernel refused every form of a transaction"),
         ))
+    }
+
+    fn first_form(&mut self, change: &Change<'_>) -> io::Result<Form> {
+        Ok(match change {
+            // What would have left its set by now is as good as added.
+            Change::Add(e) if e.expires.is_some_and(|x| element::time_left(x).is_none()) => Form::Nothing,
+            Change::Add(_) => Form::New,
+            Change::Del(e) if self.is_hidden(e)? => Form::Nothing,
+            Change::Del(_) => Form::Remove,
+        })
+    }
+
+    /// Whether another range, if any, stands where this one should. The kernel finds ranges
+    /// of several fields by their start alone (`pipapo_deactivate`), so that deleting
+    /// one that is not there would delete the one that holds its start.
+    fn is_hidden(&mut self, e: &Element) -> io::Result<bool> {
+        let ranges = e.set.is_interval() && !element::has_boundaries(e.set);
+        Ok(ranges && self.one(e)?.is_none())
+    }
+
+    /// Finds another form for what was refused, or says that there is none.
+    fn yield_to(
+        &mut self,
+        refusal: &Refusal,
+        messages: &[ElementMessage<'_>],
+        forms: &mut [Form],
+    ) -> Result<(), (usize, io::Error)> {
+        let error = io::Error::from_raw_os_error(refusal.errno);
+        let Some(message) = refusal.message.and_then(|i| messages.get(i)) else {
+            return Err((0, error));
+        };
+        let overlaps = || (message.index, io::Error::from_raw_os_error(libc::EEXIST));
+        let form = &mut forms[message.index];
+        *form = match (*form, refusal.errno) {
+            (Form::Remove, libc::ENOENT) => Form::Nothing,
+            (Form::New, libc::EEXIST | libc::EBUSY) => {
+                if self.is_hidden(message.element).map_err(|e| (message.index, e))? {
+                    return Err(overlaps());
+                }
+                Form::Renew
+            }
+            // It cannot be taken away, so another element overlaps it.
+            (Form::Renew, libc::ENOENT) => return Err(overlaps()),
+            _ => return Err((message.index, error)),
+        };
+        Ok(())
     }
 
     fn lay_out<'a>(&self, changes: &[Change<'a>], forms: &[Form]) -> Vec<ElementMessage<'a>> {
@@ -369,38 +418,6 @@ impl ElementMessage<'_> {
 
 fn kind(message: u16) -> u16 {
     NFTABLES << 8 | message
-}
-
-fn first_form(change: &Change<'_>) -> Form {
-    match change {
-        // What would have left its set by now is as good as added.
-        Change::Add(e) if e.expires.is_some_and(|x| element::time_left(x).is_none()) => Form::Nothing,
-        Change::Add(_) => Form::New,
-        Change::Del(_) => Form::Remove,
-    }
-}
-
-/// Finds another form for what was refused, or says that there is none.
-fn yield_to(
-    refusal: &Refusal,
-    messages: &[ElementMessage<'_>],
-    forms: &mut [Form],
-) -> Result<(), (usize, io::Error)> {
-    let error = io::Error::from_raw_os_error(refusal.errno);
-    let Some(message) = refusal.message.and_then(|i| messages.get(i)) else {
-        return Err((0, error));
-    };
-    let form = &mut forms[message.index];
-    *form = match (*form, refusal.errno) {
-        (Form::Remove, libc::ENOENT) => Form::Nothing,
-        (Form::New, libc::EEXIST | libc::EBUSY) => Form::Renew,
-        // It cannot be taken away, so another element overlaps it.
-        (Form::Renew, libc::ENOENT) => {
-            return Err((message.index, io::Error::from_raw_os_error(libc::EEXIST)));
-        }
-        _ => return Err((message.index, error)),
-    };
-    Ok(())
 }
 
 fn identity(e: &Element) -> (Vec<u8>, Option<Vec<u8>>) {

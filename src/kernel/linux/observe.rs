@@ -331,7 +331,7 @@ impl Linux {
     }
 
     /// The interface of that name, as a set of one or none.
-    fn one(&mut self, at: &Place, name: &str) -> Result<Ifaces, Error> {
+    pub(super) fn one(&mut self, at: &Place, name: &str) -> Result<Ifaces, Error> {
         let link = self.rtnl(at)?.link(name).map_err(failed("an interface", at))?;
         Ok(link.iter().map(|l| (l.header.index, read::iface(l))).collect())
     }
@@ -353,8 +353,7 @@ impl Linux {
         let inner = self.one(there, inner)?;
         let found = outer.into_values().zip(inner.into_values()).next();
         Ok(found.is_some_and(|(o, i)| {
-            o.peer.map(|p| p.0) == Some(i.index)
-                && self.link(at, &o, Some(&(there.clone(), i))).as_ref() == Some(object)
+            o.is_peer_of(&i) && self.link(at, &o, Some(&(there.clone(), i))).as_ref() == Some(object)
         }))
     }
 }

@@ -45,6 +45,13 @@ pub(super) struct Iface {
     pub plain: bool,
 }
 
+impl Iface {
+    /// Whether two ends name each other. Their namespaces are the caller's business.
+    pub fn is_peer_of(&self, other: &Self) -> bool {
+        self.peer.map(|p| p.0) == Some(other.index) && other.peer.map(|p| p.0) == Some(self.index)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Bridge,

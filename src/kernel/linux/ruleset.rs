@@ -31,14 +31,6 @@ pub(super) fn tables(which: Ruleset) -> &'static [Table] {
     }
 }
 
-/// Which ruleset a table belongs to.
-pub(super) fn of(table: Table) -> Ruleset {
-    match table {
-        Table::Ports | Table::Wall => Ruleset::Wall,
-        Table::WayOut => Ruleset::WayOut,
-    }
-}
-
 /// Whether every table is there, awake, with every chain and as many rules as the skeleton has.
 pub(super) fn is_whole(nft: &mut Nft, which: Ruleset, at: &Place, names: &Names) -> io::Result<bool> {
     let wanted = outline(&skeleton::ruleset(which, at, names));

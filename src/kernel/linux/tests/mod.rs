@@ -1,22 +1,24 @@
 //! The real kernel, in namespaces of its own: each test runs on a thread that has left the
 //! machine's network and mounts before it touches anything.
 
+mod sets;
+mod world;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::{Linux, namespace};
+use crate::kernel::linux::{Linux, namespace};
 use crate::kernel::{Kernel, Scope};
 use crate::model::{Family, Mac};
+use crate::plan::names::MARK_IN;
 use crate::plan::{
-    Element, Expires, Field, Hop, MAIN, MARK_IN, Names, Object, Place, Plan, Ruleset, SetName, State, Step,
-    Table, Verdict,
+    Element, Expires, Field, Hop, MAIN, Names, Object, Place, Plan, Ruleset, SetName, State, Table, Verdict,
 };
 
 /// Runs a test on a thread with empty namespaces and a directory of its own.
@@ -400,136 +402,4 @@ fn without_values(state: &State) -> State {
 fn world(dir: &Path) -> State {
     let parts = [base(), container(dir, 2), container(dir, 3), shapes()];
     parts.into_iter().flatten().collect()
-}
-
-#[test]
-fn a_whole_world_comes_and_goes() {
-    apart(|dir| {
-        make_sandbox(dir, 2);
-        make_sandbox(dir, 3);
-        let mut k = linux(dir);
-        let wanted = world(dir);
-        let scope = scope(dir, &wanted);
-        let nothing = State::new();
-        let values = Scope {
-            sandboxes: scope.sandboxes.clone(),
-            ..Scope::default()
-        };
-        for round in 0..2 {
-            assert_observed(&mut k, &values, &nothing);
-            apply(&mut k, &Plan::add(&wanted));
-            assert_observed(&mut k, &scope, &wanted);
-            for o in &wanted {
-                assert!(k.has(o).unwrap(), "{o:?}");
-            }
-            apply(&mut k, &Plan::add(&wanted));
-            assert_observed(&mut linux(dir), &scope, &wanted);
-            let start = Instant::now();
-            apply(&mut k, &Plan::remove(&wanted));
-            eprintln!("round {round}: all gone after {:?}", start.elapsed());
-            for o in &without_values(&wanted) {
-                assert!(!k.has(o).unwrap(), "{o:?}");
-            }
-            apply(&mut k, &Plan::remove(&wanted));
-        }
-        assert_observed(&mut k, &values, &nothing);
-    });
-}
-
-#[test]
-fn one_container_comes_and_goes() {
-    apart(|dir| {
-        make_sandbox(dir, 2);
-        make_sandbox(dir, 3);
-        let mut k = linux(dir);
-        let kept: State = base().into_iter().chain(container(dir, 2)).collect();
-        apply(&mut k, &Plan::add(&kept));
-        let one = container(dir, 3);
-        let scope = scope(dir, &kept);
-        for _ in 0..4 {
-            let start = Instant::now();
-            apply(&mut k, &Plan::add(&one));
-            eprintln!("attach of {} objects: {:?}", one.len(), start.elapsed());
-            let start = Instant::now();
-            apply(&mut k, &Plan::remove(&one));
-            eprintln!("detach: {:?}", start.elapsed());
-            assert_observed(&mut k, &scope, &kept);
-        }
-        // The container's namespace is gone before its objects are.
-        apply(&mut k, &Plan::add(&one));
-        drop(k);
-        namespace::remove(&dir.join("c3")).unwrap();
-        let start = Instant::now();
-        let mut k = linux(dir);
-        apply(&mut k, &Plan::remove(&one));
-        eprintln!("detach of a dead container: {:?}", start.elapsed());
-        assert_observed(&mut k, &scope, &kept);
-    });
-}
-
-/// What is broken by hand is seen, and made whole by the plan between.
-#[test]
-fn what_is_broken_is_seen_and_repaired() {
-    let breakages: &[(&str, &str)] = &[
-        ("router", "nft delete table bridge moat"),
-        ("router", "nft delete table inet moat"),
-        ("router", "nft flush ruleset"),
-        ("router", "nft flush chain inet moat judge"),
-        ("router", "nft add table inet moat \"{ flags dormant; }\""),
-        ("router", "ip link del mtb1"),
-        ("router", "ip link set mtb1 address 02:00:00:00:00:77"),
-        ("router", "ip link set mtb1 mtu 1400"),
-        ("router", "ip link set mtb1 down"),
-        ("router", "ip link set mtb1 type bridge mcast_snooping 1"),
-        ("router", "ip link del mtp2"),
-        ("router", "ip link set mtp2 nomaster"),
-        ("router", "ip link set mtp2 type bridge_slave isolated off"),
-        ("router", "ip link set mtp2 type bridge_slave learning on"),
-        ("router", "bridge fdb del 02:00:0a:09:00:02 dev mtp2 master"),
-        ("router", "ip link del mtway"),
-        ("router", "ip rule del pref 5202"),
-        ("router", "ip -6 rule del pref 5200"),
-        ("router", "ip route del 10.9.0.2"),
-        ("router", "ip route flush table main"),
-        ("router", "ip neigh flush nud permanent dev mtb1"),
-        (
-            "router",
-            "ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:66 dev mtb1 nud permanent",
-        ),
-        ("router", "sysctl -qw net.ipv4.ip_forward=0"),
-        ("c2", "ip link del eth0"),
-        ("c2", "ip link set eth0 down"),
-        ("c2", "ip link set eth0 address 02:00:00:00:00:88"),
-        ("c2", "ip addr flush dev eth0"),
-        ("", "nft delete table inet moat_out"),
-        ("", "ip rule del pref 5200"),
-        ("", "ip route flush table 1836318720"),
-        ("", "ip link set mtup mtu 1400"),
-        ("", "nft add element inet moat_out nets4 { 10.99.0.0/16 }"),
-        ("", "umount router"),
-    ];
-    apart_with(breakages, |dir, breakages| {
-        make_sandbox(dir, 2);
-        make_sandbox(dir, 3);
-        let wanted = world(dir);
-        let scope = scope(dir, &wanted);
-        apply(&mut linux(dir), &Plan::add(&wanted));
-        for (place, script) in breakages {
-            if place.is_empty() {
-                shell(&script.replace("router", &dir.join("router").display().to_string()));
-            } else {
-                inside(&dir.join(place), script);
-            }
-            let mut k = linux(dir);
-            let before = k.observe(&scope).unwrap();
-            assert_ne!(before, wanted, "not seen: {script}");
-            // What hangs on a thing that comes back is seen to be missing the second time.
-            for _ in 0..2 {
-                let plan = Plan::between(&k.observe(&scope).unwrap(), &wanted);
-                apply(&mut k, &plan);
-            }
-            eprintln!("repaired: {script}");
-            assert_observed(&mut k, &scope, &wanted);
-        }
-    });
 }

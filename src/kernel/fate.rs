@@ -6,8 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::ruleset;
-use crate::plan::{Hop, Object, Place, Ruleset, Step};
+use crate::plan::{Hop, Object, Place, Ruleset, Step, Table};
 
 /// What becomes of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +88,7 @@ fn removal(index: &Index<'_>, i: usize, gone: &Object, is_there: &mut impl FnMut
         }
     }
     let taker = match gone {
-        Object::Element(e) => index.rulesets.get(&(&e.at, ruleset::of(e.table))),
+        Object::Element(e) => index.rulesets.get(&(&e.at, ruleset_of(e.table))),
         o => iface(o).and_then(|name| index.ends.get(&(o.place(), name))),
     };
     if let Some(n) = after(taker) {
@@ -97,9 +96,14 @@ fn removal(index: &Index<'_>, i: usize, gone: &Object, is_there: &mut impl FnMut
         return Fate::With(after(index.namespace.as_ref()).unwrap_or(n));
     }
     match gone {
-        Object::Veth { sandbox, .. } if !is_there(sandbox) => Fate::Later,
+        Object::Veth { sandbox, .. } if is_known(sandbox) && !is_there(sandbox) => Fate::Later,
         _ => Fate::Do,
     }
+}
+
+/// Not known is where a pair leads whose other end no observer found: nothing says it will vanish.
+fn is_known(sandbox: &Place) -> bool {
+    !matches!(sandbox, Place::Sandbox(path) if path.as_os_str().is_empty())
 }
 
 fn identity(object: &Object) -> Option<Identity<'_>> {
@@ -129,8 +133,16 @@ fn identity(object: &Object) -> Option<Identity<'_>> {
     }
 }
 
+/// Which ruleset a table belongs to.
+pub(super) fn ruleset_of(table: Table) -> Ruleset {
+    match table {
+        Table::Ports | Table::Wall => Ruleset::Wall,
+        Table::WayOut => Ruleset::WayOut,
+    }
+}
+
 /// The interface an object hangs on.
-fn iface(object: &Object) -> Option<&str> {
+pub(super) fn iface(object: &Object) -> Option<&str> {
     match object {
         Object::BridgePort { port, .. } | Object::Fdb { port, .. } => Some(port),
         Object::Up { iface, .. }
@@ -141,5 +153,72 @@ fn iface(object: &Object) -> Option<&str> {
             ..
         } => Some(iface),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Mac;
+    use crate::plan::Plan;
+
+    fn container() -> Vec<Object> {
+        let (at, inner) = (Place::Router, Place::Sandbox("/c".into()));
+        vec![
+            Object::Namespace,
+            Object::Uplink {
+                host: "mtup".into(),
+                router: "mtway".into(),
+                mtu: 1500,
+            },
+            Object::Veth {
+                at: at.clone(),
+                port: "mtp1".into(),
+                sandbox: inner.clone(),
+                inside: "eth0".into(),
+                mac: Mac([2, 0, 0, 0, 0, 1]),
+                mtu: 1500,
+            },
+            Object::Up {
+                at,
+                iface: "mtp1".into(),
+            },
+            Object::Up {
+                at: inner,
+                iface: "eth0".into(),
+            },
+        ]
+    }
+
+    #[test]
+    fn what_a_veth_takes_along_is_left_to_it() {
+        let plan = Plan::remove(&container().split_off(2).into_iter().collect());
+        assert_eq!(fates(&plan.0, |_| true), [Fate::With(2), Fate::With(2), Fate::Do]);
+        assert_eq!(
+            fates(&plan.0, |_| false),
+            [Fate::With(2), Fate::With(2), Fate::Later]
+        );
+    }
+
+    #[test]
+    fn what_a_namespace_takes_along_is_left_to_it() {
+        let plan = Plan::remove(&container().into_iter().collect());
+        let with = Fate::With(4);
+        assert_eq!(
+            fates(&plan.0, |_| true),
+            [with, with, with, Fate::Later, Fate::Do]
+        );
+    }
+
+    #[test]
+    fn what_is_made_again_is_changed_in_place() {
+        let bridge = |mtu| Object::Bridge {
+            at: Place::Router,
+            name: "mtb1".into(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            mtu,
+        };
+        let plan = Plan::between(&[bridge(1400)].into(), &[bridge(1500)].into());
+        assert_eq!(fates(&plan.0, |_| true), [Fate::With(1), Fate::Do]);
     }
 }

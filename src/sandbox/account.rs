@@ -44,14 +44,22 @@ impl Files {
     }
 
     pub fn of(tree: &Tree) -> Self {
-        Self { passwd: tree.text(Path::new("/etc/passwd")), group: tree.text(Path::new("/etc/group")) }
+        Self {
+            passwd: tree.text(Path::new("/etc/passwd")),
+            group: tree.text(Path::new("/etc/group")),
+        }
     }
 
     fn users(&self) -> impl Iterator<Item = User<'_>> {
         self.passwd.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
             let (uid, gid) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
-            Some(User { name: fields.first()?, uid, gid, home: fields.get(5)? })
+            Some(User {
+                name: fields.first()?,
+                uid,
+                gid,
+                home: fields.get(5)?,
+            })
         })
     }
 
@@ -59,22 +67,36 @@ impl Files {
         self.group.lines().filter_map(|line| {
             let mut fields = line.split(':');
             let (name, gid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
-            Some(Group { name, gid, members: fields.next().unwrap_or("") })
+            Some(Group {
+                name,
+                gid,
+                members: fields.next().unwrap_or(""),
+            })
         })
     }
 
     pub fn uid_of(&self, user: &str) -> Option<u32> {
-        user.parse().ok().or_else(|| self.users().find(|entry| entry.name == user).map(|entry| entry.uid))
+        user.parse().ok().or_else(|| {
+            self.users()
+                .find(|entry| entry.name == user)
+                .map(|entry| entry.uid)
+        })
     }
 
     pub fn gid_of(&self, group: &str) -> Option<u32> {
-        group.parse().ok().or_else(|| self.groups().find(|entry| entry.name == group).map(|entry| entry.gid))
+        group.parse().ok().or_else(|| {
+            self.groups()
+                .find(|entry| entry.name == group)
+                .map(|entry| entry.gid)
+        })
     }
 
     /// Resolves `USER[:GROUP]`; no user means root.
     pub fn resolve(&self, user: Option<&str>) -> Result<Account> {
         let user = user.unwrap_or("0");
-        let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
+        let (user, group) = user
+            .split_once(':')
+            .map_or((user, None), |(user, group)| (user, Some(group)));
         let user = if user.is_empty() { "0" } else { user };
         let number: Option<u32> = user.parse().ok();
         let entry = self.users().find(|entry| match number {
@@ -84,12 +106,17 @@ impl Files {
         let uid = number.or(entry.as_ref().map(|entry| entry.uid));
         // u32::MAX is "unchanged" to setresuid(2): it must never get there.
         let uid = uid.filter(|uid| *uid != u32::MAX);
-        let uid = uid.ok_or_else(|| Error::UnknownUser { user: user.to_owned() })?;
+        let uid = uid.ok_or_else(|| Error::UnknownUser {
+            user: user.to_owned(),
+        })?;
         let gid = match group.filter(|group| !group.is_empty()) {
-            Some(group) => self
-                .gid_of(group)
-                .filter(|gid| *gid != u32::MAX)
-                .ok_or_else(|| Error::UnknownGroup { group: group.to_owned() })?,
+            Some(group) => {
+                self.gid_of(group)
+                    .filter(|gid| *gid != u32::MAX)
+                    .ok_or_else(|| Error::UnknownGroup {
+                        group: group.to_owned(),
+                    })?
+            }
             None => entry.as_ref().map_or(0, |entry| entry.gid),
         };
         let name = entry.as_ref().map(|entry| entry.name);
@@ -99,7 +126,12 @@ impl Files {
             _ => vec![gid],
         };
         let home = entry.map(|entry| entry.home).filter(|home| home.starts_with('/'));
-        Ok(Account { uid, gid, groups, home: home.unwrap_or("/").to_owned() })
+        Ok(Account {
+            uid,
+            gid,
+            groups,
+            home: home.unwrap_or("/").to_owned(),
+        })
     }
 
     fn supplementary(&self, name: &str, gid: u32) -> Vec<u32> {
@@ -125,7 +157,12 @@ mod tests {
 
     #[test]
     fn users_resolve_by_name_and_number() {
-        let pg = Account { uid: 105, gid: 109, groups: vec![4, 103, 109], home: "/var/lib/pg".into() };
+        let pg = Account {
+            uid: 105,
+            gid: 109,
+            groups: vec![4, 103, 109],
+            home: "/var/lib/pg".into(),
+        };
         assert_eq!(files().resolve(Some("pg")).expect("known"), pg);
         assert_eq!(files().resolve(Some("105")).expect("known"), pg);
         let root = files().resolve(None).expect("root");
@@ -138,7 +175,15 @@ mod tests {
 
     #[test]
     fn unknown_and_dangerous_names_are_refused() {
-        for user in ["nobody-here", "4294967295", "-1", "4294967296", "pg:nope", "pg:4294967295", "no:0"] {
+        for user in [
+            "nobody-here",
+            "4294967295",
+            "-1",
+            "4294967296",
+            "pg:nope",
+            "pg:4294967295",
+            "no:0",
+        ] {
             assert!(files().resolve(Some(user)).is_err(), "{user}");
         }
     }

@@ -12,18 +12,62 @@ pub(super) struct Set(u64);
 
 /// By number, from `linux/capability.h`.
 const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
 /// What a container keeps by default: the list podman settled on.
 const DEFAULT: [&str; 11] = [
-    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP",
-    "SETUID", "SYS_CHROOT",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 ];
 
 pub(super) const KILL: u32 = 5;
@@ -55,7 +99,10 @@ impl Set {
     /// The default set with `drop` taken away and `add` put in; `ALL` in one of them goes first, so that
     /// `--cap-drop ALL --cap-add CHOWN` is exactly one capability.
     pub fn chosen(add: &[String], drop: &[String]) -> Result<Self> {
-        let default = DEFAULT.iter().filter_map(|name| number(name)).fold(0, |set, cap| set | 1 << cap);
+        let default = DEFAULT
+            .iter()
+            .filter_map(|name| number(name))
+            .fold(0, |set, cap| set | 1 << cap);
         let (add_all, add) = parse(add)?;
         let (drop_all, drop) = parse(drop)?;
         let base = match (add_all, drop_all) {
@@ -63,7 +110,11 @@ impl Set {
             (false, true) => 0,
             (false, false) => default,
         };
-        Ok(Self(if drop_all { base | add } else { (base | add) & !drop }))
+        Ok(Self(if drop_all {
+            base | add
+        } else {
+            (base | add) & !drop
+        }))
     }
 }
 
@@ -82,7 +133,10 @@ fn parse(names: &[String]) -> Result<(bool, u64)> {
 fn number(name: &str) -> Option<u32> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    NAMES.iter().position(|known| *known == bare).and_then(|at| u32::try_from(at).ok())
+    NAMES
+        .iter()
+        .position(|known| *known == bare)
+        .and_then(|at| u32::try_from(at).ok())
 }
 
 /// Drops all but `keep` from the bounding set and empties the ambient set.
@@ -123,21 +177,34 @@ struct Data {
 /// Reduces the permitted and effective sets to `keep`, as far as we hold it, and empties the inheritable set.
 pub(super) fn keep_only(keep: Set) -> Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
-    let header = Header { version: VERSION_3, pid: 0 };
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
     let mut data = [Data::default(); 2];
     // SAFETY: version 3 reads two `Data`, which `data` is; pid 0 is this thread.
     if unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) } < 0 {
-        return Err(Error::system("reading capabilities", std::io::Error::last_os_error()));
+        return Err(Error::system(
+            "reading capabilities",
+            std::io::Error::last_os_error(),
+        ));
     }
     for (at, half) in data.iter_mut().enumerate() {
         #[allow(clippy::cast_possible_truncation)] // the half is the point
         let wanted = (keep.0 >> (32 * at)) as u32;
         let kept = half.permitted & wanted;
-        *half = Data { effective: kept, permitted: kept, inheritable: 0 };
+        *half = Data {
+            effective: kept,
+            permitted: kept,
+            inheritable: 0,
+        };
     }
     // SAFETY: as above.
     if unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) } < 0 {
-        return Err(Error::system("setting capabilities", std::io::Error::last_os_error()));
+        return Err(Error::system(
+            "setting capabilities",
+            std::io::Error::last_os_error(),
+        ));
     }
     Ok(())
 }

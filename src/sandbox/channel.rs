@@ -19,8 +19,13 @@ pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 /// A stream socket pair. Used in place of a pipe where the reader may be dead, since writing to a socket can
 /// be told not to raise SIGPIPE.
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
-        .map_err(|errno| Error::system("creating a socket pair", errno))
+    socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .map_err(|errno| Error::system("creating a socket pair", errno))
 }
 
 pub(super) fn tell(socket: &OwnedFd, byte: u8) -> nix::Result<()> {
@@ -43,7 +48,14 @@ pub(super) fn hear(socket: BorrowedFd<'_>) -> Option<u8> {
 pub(super) fn send_fd(socket: &OwnedFd, bytes: &[u8], fd: RawFd) -> nix::Result<()> {
     let fds = [fd];
     let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        &rights,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map(drop)
 }
 
 /// Receives what [`send_fd`] sent, or plain bytes without a descriptor.

@@ -49,13 +49,21 @@ fn not_a_dir(what: &str, path: &Path) -> Error {
 fn id(id: &str) -> Result<()> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let bad = id.is_empty() || id.len() > 64 || id.starts_with(['.', '-']) || !id.chars().all(fine);
-    if bad { Err(Error::invalid("id", id)) } else { Ok(()) }
+    if bad {
+        Err(Error::invalid("id", id))
+    } else {
+        Ok(())
+    }
 }
 
 fn hostname(name: &str) -> Result<()> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     let bad = name.is_empty() || name.len() > 64 || name.starts_with('-') || !name.chars().all(fine);
-    if bad { Err(Error::invalid("host name", name.escape_debug().to_string())) } else { Ok(()) }
+    if bad {
+        Err(Error::invalid("host name", name.escape_debug().to_string()))
+    } else {
+        Ok(())
+    }
 }
 
 fn limits(spec: &Spec) -> Result<()> {
@@ -75,12 +83,19 @@ fn limits(spec: &Spec) -> Result<()> {
 fn paths(spec: &Spec) -> Result<()> {
     for volume in &spec.volumes {
         absolute("volume source", &volume.src)?;
-        std::fs::metadata(&volume.src).map_err(|source| Error::path("opening volume", &volume.src, source))?;
+        std::fs::metadata(&volume.src)
+            .map_err(|source| Error::path("opening volume", &volume.src, source))?;
     }
-    let targets = spec.volumes.iter().map(|volume| &volume.dst).chain(spec.tmpfs.iter().map(|tmpfs| &tmpfs.dst));
+    let targets = spec
+        .volumes
+        .iter()
+        .map(|volume| &volume.dst)
+        .chain(spec.tmpfs.iter().map(|tmpfs| &tmpfs.dst));
     for target in targets {
         absolute("mount point", target)?;
-        let names = target.components().filter(|part| matches!(part, Component::Normal(_)));
+        let names = target
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_)));
         let upwards = target.components().any(|part| part == Component::ParentDir);
         if upwards || names.count() == 0 {
             return Err(Error::invalid("mount point", target.display().to_string()));
@@ -98,10 +113,15 @@ fn absolute(what: &str, path: &Path) -> Result<()> {
     if path.is_absolute() && !nul {
         return Ok(());
     }
-    Err(Error::invalid(what, path.display().to_string().escape_debug().to_string()))
+    Err(Error::invalid(
+        what,
+        path.display().to_string().escape_debug().to_string(),
+    ))
 }
 
 /// `-i -t` makes sense only with a terminal to relay.
 pub(super) fn terminal_on_stdin() -> Result<()> {
-    tcgetattr(io::stdin().as_fd()).map(drop).map_err(|_| Error::NoTerminal)
+    tcgetattr(io::stdin().as_fd())
+        .map(drop)
+        .map_err(|_| Error::NoTerminal)
 }

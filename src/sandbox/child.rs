@@ -50,7 +50,11 @@ impl Keeper {
     pub fn fds(&self) -> Vec<RawFd> {
         let mut list = vec![self.status.raw()];
         list.extend(self.log.iter().flat_map(Log::fds));
-        list.extend(self.output.iter().flat_map(|(out, err)| [out.as_raw_fd(), err.as_raw_fd()]));
+        list.extend(
+            self.output
+                .iter()
+                .flat_map(|(out, err)| [out.as_raw_fd(), err.as_raw_fd()]),
+        );
         list.extend(self.life.as_ref().map(AsRawFd::as_raw_fd));
         list
     }
@@ -64,8 +68,15 @@ impl Keeper {
         if self.log.is_some() {
             sources.extend(terminal.map(|master| Source::new(master, "stdout")));
         }
-        let watch =
-            Watch { pid, pidfd, sources, log: self.log, life: self.life, signals: None, reaper: false };
+        let watch = Watch {
+            pid,
+            pidfd,
+            sources,
+            log: self.log,
+            life: self.life,
+            signals: None,
+            reaper: false,
+        };
         (watch, self.status)
     }
 }
@@ -74,7 +85,11 @@ impl Child<'_> {
     fn fds(&self) -> Vec<RawFd> {
         let mut list = vec![self.report.raw(), self.go.as_raw_fd()];
         list.extend(self.keeper.iter().flat_map(Keeper::fds));
-        list.extend(self.output.iter().flat_map(|(out, err)| [out.as_raw_fd(), err.as_raw_fd()]));
+        list.extend(
+            self.output
+                .iter()
+                .flat_map(|(out, err)| [out.as_raw_fd(), err.as_raw_fd()]),
+        );
         list.extend(self.terminal.as_ref().map(AsRawFd::as_raw_fd));
         list
     }
@@ -100,8 +115,7 @@ impl Child<'_> {
         signals::die_with_parent(true)?;
         syscall::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0)
             .map_err(|source| Error::system("hiding the child's memory", source))?;
-        syscall::close_all_but(&self.fds())
-            .map_err(|source| Error::system("closing descriptors", source))?;
+        syscall::close_all_but(&self.fds()).map_err(|source| Error::system("closing descriptors", source))?;
         nix::unistd::setsid().map_err(|errno| Error::system("starting a session", errno))?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         root::isolate()?;
@@ -109,8 +123,12 @@ impl Child<'_> {
             .map_err(|errno| Error::system("setting the host name", errno))?;
         let built = root::build(self.spec)?;
         let account = built.accounts.resolve(self.spec.user.as_deref())?;
-        built.enter(self.spec.read_only)?;
-        let pty = if self.payload.tty { Some(self.open_terminal(&account)?) } else { None };
+        built.enter(self.spec)?;
+        let pty = if self.payload.tty {
+            Some(self.open_terminal(&account)?)
+        } else {
+            None
+        };
         if let Some((out, err)) = &self.output {
             // So that /dev/stdout can be opened by the user the command runs as.
             for fd in [out, err] {
@@ -142,7 +160,9 @@ impl Child<'_> {
         match (pty, self.output.take()) {
             (Some(pty), _) => Stdio::Terminal(pty.slave),
             (None, Some((out, err))) => Stdio::Pipes { out, err },
-            (None, None) => Stdio::Inherit { interactive: self.payload.interactive },
+            (None, None) => Stdio::Inherit {
+                interactive: self.payload.interactive,
+            },
         }
     }
 
@@ -183,9 +203,9 @@ fn lower_rights() -> Result<()> {
             let _ = onto(&null, number);
         }
     }
-    let keep = Set::only(KILL);
-    capabilities::bound(keep)?;
-    capabilities::keep_only(keep)?;
+    // The bounding set stays: it matters to exec only, which no_new_privs and this code rule out.
+    capabilities::keep_only(Set::only(KILL))?;
     let _ = syscall::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0);
+    syscall::rename_process("moat-init");
     Ok(())
 }

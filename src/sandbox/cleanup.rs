@@ -41,7 +41,10 @@ pub fn kill_all(spec: &Spec, pid: i32, started: u64) -> Result<()> {
 pub fn cleanup(spec: &Spec) -> Result<()> {
     let groups = cgroup::remove(&spec.id, Duration::from_secs(2));
     // Mounted only in the container's own namespace, unless somebody looked in by hand.
-    let _ = umount2(&spec.layer.join("root"), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+    let _ = umount2(
+        &spec.layer.join("root"),
+        MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW,
+    );
     let layer = remove_tree(&spec.layer).map_err(|source| Error::path("removing", &spec.layer, source));
     groups.and(layer)
 }
@@ -74,7 +77,11 @@ fn remove_entry(parent: BorrowedFd<'_>, name: &CStr, is_dir: bool, depth: usize)
             Err(errno) => return Err(errno.into()),
         }
     }
-    let flag = if is_dir { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+    let flag = if is_dir {
+        UnlinkatFlags::RemoveDir
+    } else {
+        UnlinkatFlags::NoRemoveDir
+    };
     match unlinkat(parent, name, flag) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno.into()),

@@ -47,25 +47,47 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
         Cloned::Parent { pidfd, .. } => pidfd,
     };
     drop(helper);
-    let received = channel::receive_fd(&ours);
+    let (process, master) = receive(&ours, request.tty);
     let _ = syscall::wait_child(&syscall::Child::Pidfd(helper_fd.as_fd()), true);
     let ready = report::read(report);
-    let process = received.ok().and_then(|(_, fd)| fd);
     let (Some(process), Ok(true)) = (&process, &ready) else {
         if let Some(process) = &process {
             // Never left to others: a zombie in it keeps the whole pid namespace from ending.
             launch::kill(process);
         }
-        return Err(ready.err().unwrap_or_else(|| Error::DiedEarly { status: "killed".to_owned() }));
+        return Err(ready.err().unwrap_or_else(|| Error::DiedEarly {
+            status: "killed".to_owned(),
+        }));
     };
-    let master = if request.tty { channel::receive_fd(&ours).ok().and_then(|(_, fd)| fd) } else { None };
     let terminal = master.as_ref().map(AsFd::as_fd);
-    Relay { process: process.as_fd(), terminal, interactive: request.interactive }.until_end()?;
+    Relay {
+        process: process.as_fd(),
+        terminal,
+        interactive: request.interactive,
+    }
+    .until_end()?;
     match syscall::wait_child(&syscall::Child::Pidfd(process.as_fd()), true) {
         Ok(ended) => Ok(ended.map_or(125, |ended| ended.code)),
         Err(source) => Err(Error::system("waiting for the command", source)),
     }
 }
+
+/// The pidfd from the helper and the terminal from the command, which come in any order.
+fn receive(socket: &OwnedFd, tty: bool) -> (Option<OwnedFd>, Option<OwnedFd>) {
+    let (mut process, mut master) = (None, None);
+    while process.is_none() || (tty && master.is_none()) {
+        match channel::receive_fd(socket) {
+            Ok((tag, Some(fd))) if tag == PROCESS => process = Some(fd),
+            Ok((tag, Some(fd))) if tag == TERMINAL => master = Some(fd),
+            // End of file: whoever should have sent it is dead, and the report says why.
+            _ => break,
+        }
+    }
+    (process, master)
+}
+
+const PROCESS: &[u8] = b"p";
+const TERMINAL: &[u8] = b"t";
 
 struct Helper {
     payload: Payload,
@@ -84,7 +106,7 @@ impl Helper {
         match syscall::clone3(libc::CLONE_PARENT, None) {
             Ok(Cloned::Child) => self.inside(),
             Ok(Cloned::Parent { pidfd, .. }) => {
-                let _ = channel::send_fd(&self.launcher, b"p", pidfd.as_raw_fd());
+                let _ = channel::send_fd(&self.launcher, PROCESS, pidfd.as_raw_fd());
                 syscall::exit(0)
             }
             Err(source) => {
@@ -98,11 +120,17 @@ impl Helper {
         signals::die_with_parent(true)?;
         syscall::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0)
             .map_err(|source| Error::system("hiding the helper's memory", source))?;
-        let mut keep = vec![self.report.raw(), self.target.as_raw_fd(), self.launcher.as_raw_fd()];
+        let mut keep = vec![
+            self.report.raw(),
+            self.target.as_raw_fd(),
+            self.launcher.as_raw_fd(),
+        ];
         keep.extend(self.groups.iter().map(AsRawFd::as_raw_fd));
         syscall::close_all_but(&keep).map_err(|source| Error::system("closing descriptors", source))?;
         for procs in &mut self.groups {
-            procs.write_all(b"0").map_err(|source| Error::system("joining the container's cgroup", source))?;
+            procs
+                .write_all(b"0")
+                .map_err(|source| Error::system("joining the container's cgroup", source))?;
         }
         self.groups.clear();
         let all = CloneFlags::CLONE_NEWNS
@@ -132,11 +160,15 @@ impl Helper {
         let accounts = Files::of_this_root()?;
         let account = accounts.resolve(self.payload.user.as_deref())?;
         if !self.payload.tty {
-            return Ok((account, Stdio::Inherit { interactive: self.payload.interactive }));
+            return Ok((
+                account,
+                Stdio::Inherit {
+                    interactive: self.payload.interactive,
+                },
+            ));
         }
         let pty = terminal::allocate(account.uid)?;
-        // Sent before our pidfd may be: the launcher tells them apart by the byte.
-        channel::send_fd(&self.launcher, b"t", pty.master.as_raw_fd())
+        channel::send_fd(&self.launcher, TERMINAL, pty.master.as_raw_fd())
             .map_err(|errno| Error::system("handing over the terminal", errno))?;
         Ok((account, Stdio::Terminal(pty.slave)))
     }

@@ -77,7 +77,10 @@ pub enum Error {
 
 impl Error {
     pub(super) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::System { what: what.into(), source: source.into() }
+        Self::System {
+            what: what.into(),
+            source: source.into(),
+        }
     }
 
     pub(super) fn path(
@@ -85,11 +88,18 @@ impl Error {
         path: impl Into<PathBuf>,
         source: impl Into<io::Error>,
     ) -> Self {
-        Self::Path { what: what.into(), path: path.into(), source: source.into() }
+        Self::Path {
+            what: what.into(),
+            path: path.into(),
+            source: source.into(),
+        }
     }
 
     pub(super) fn invalid(what: impl Into<String>, value: impl Into<String>) -> Self {
-        Self::Invalid { what: what.into(), value: value.into() }
+        Self::Invalid {
+            what: what.into(),
+            value: value.into(),
+        }
     }
 
     /// The status `moat run` and `moat exec` end with: 127 not found, 126 cannot be executed, 125 ours.
@@ -114,8 +124,13 @@ impl Error {
                 "a script needs a first line such as `#!/bin/sh`, a program the right architecture"
             }
             Self::Limit { .. } => "`moat doctor` says which cgroup controllers this kernel offers",
+            Self::MountTarget { .. } => {
+                "a symbolic link that leads nowhere, or a file in the way, cannot be mounted on"
+            }
             Self::NoTerminal => "leave out `-t`, or leave out `-i`",
-            Self::UnknownCapability { .. } => "names are as in capabilities(7), with or without `CAP_`, or `ALL`",
+            Self::UnknownCapability { .. } => {
+                "names are as in capabilities(7), with or without `CAP_`, or `ALL`"
+            }
             Self::UnknownUlimit { .. } => "names are as in getrlimit(2), such as `nofile` or `nproc`",
             Self::System { source, .. } | Self::Path { source, .. } => return errno_hint(source),
             _ => return None,

@@ -129,13 +129,18 @@ impl Relay<'_> {
 
 /// Which of the descriptors have something to say.
 fn wait<const N: usize>(fds: [Option<BorrowedFd<'_>>; N]) -> Result<[bool; N]> {
-    let mut polled: Vec<PollFd<'_>> =
-        fds.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .flatten()
+        .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
+        .collect();
     match poll(&mut polled, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(errno) => return Err(Error::system("waiting for the container", errno)),
     }
-    let mut results = polled.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+    let mut results = polled
+        .iter()
+        .map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
     Ok(fds.map(|fd| fd.is_some() && results.next().unwrap_or(false)))
 }
 

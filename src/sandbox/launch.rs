@@ -32,16 +32,16 @@ pub static STEP: OnceLock<StepHook> = OnceLock::new();
 
 pub(super) fn step(name: &'static str) -> Result<()> {
     match STEP.get() {
-        Some(hook) => hook(name).map_err(|source| Error::Step { step: name.to_owned(), source }),
+        Some(hook) => hook(name).map_err(|source| Error::Step {
+            step: name.to_owned(),
+            source,
+        }),
         None => Ok(()),
     }
 }
 
-const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS;
+const NAMESPACES: libc::c_int =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// A child that built its root and waits for [`Launched::release`].
 #[derive(Debug)]
@@ -73,16 +73,32 @@ pub fn launch(spec: &Spec) -> Result<Launched> {
     step("checked")?;
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(&spec.layer).map_err(|source| Error::path("creating the layer", &spec.layer, source))?;
+    builder
+        .create(&spec.layer)
+        .map_err(|source| Error::path("creating the layer", &spec.layer, source))?;
     let (child, ours) = arrange(spec)?;
     let cgroups = Joining::create(&spec.id, &spec.limits)?;
     step("cgroups")?;
     let supervised = spec.detach && !spec.init;
-    let (pid, pidfd, in_leaf) =
-        if supervised { supervisor::start(child, ours.keeper, &cgroups)? } else { start(child, &cgroups)? };
-    let open = Open { pidfd, go: ours.go, report: ours.report, life: ours.life, terminal: ours.terminal, status: ours.status };
+    let (pid, pidfd, in_leaf) = if supervised {
+        supervisor::start(child, ours.keeper, &cgroups)?
+    } else {
+        start(child, &cgroups)?
+    };
+    let open = Open {
+        pidfd,
+        go: ours.go,
+        report: ours.report,
+        life: ours.life,
+        terminal: ours.terminal,
+        status: ours.status,
+    };
     // From here on an error drops it, which kills the child.
-    let launched = Launched { pid, open: Some(open), spec: spec.clone() };
+    let launched = Launched {
+        pid,
+        open: Some(open),
+        spec: spec.clone(),
+    };
     step("cloned")?;
     cgroups.join(pid, in_leaf)?;
     step("joined")?;
@@ -145,7 +161,12 @@ fn arrange(spec: &Spec) -> Result<(Child<'_>, Ours)> {
     let mut status = Some(Status::create(&spec.dir)?);
     let log = if logged { Some(Log::open(&spec.dir)?) } else { None };
     let mut keeper = if spec.init || spec.detach {
-        status.take().map(|status| Keeper { status, log, output, life: life_child })
+        status.take().map(|status| Keeper {
+            status,
+            log,
+            output,
+            life: life_child,
+        })
     } else {
         None
     };
@@ -160,7 +181,17 @@ fn arrange(spec: &Spec) -> Result<(Child<'_>, Ours)> {
         output: output_child,
         terminal: terminal_child,
     };
-    Ok((child, Ours { go, report, life, terminal, status, keeper }))
+    Ok((
+        child,
+        Ours {
+            go,
+            report,
+            life,
+            terminal,
+            status,
+            keeper,
+        },
+    ))
 }
 
 impl Launched {
@@ -195,7 +226,9 @@ impl Launched {
     /// What the child reports, with the exit code class 125, 126 or 127. The child is gone then.
     pub fn release(mut self) -> Result<Running> {
         step("go")?;
-        let Some(open) = self.open.take() else { return Err(Error::Gone { pid: self.pid }) };
+        let Some(open) = self.open.take() else {
+            return Err(Error::Gone { pid: self.pid });
+        };
         // A dead child cannot be told, but its report says why it died.
         let _ = channel::tell(&open.go, b'g');
         let outcome = finish(&self.spec, self.pid, open);
@@ -206,14 +239,19 @@ impl Launched {
     }
 }
 
-fn finish(
-    spec: &Spec,
-    pid: i32,
-    open: Open,
-) -> std::result::Result<Running, (Error, Option<OwnedFd>)> {
-    let Open { pidfd, go, report, life, terminal, status } = open;
+fn finish(spec: &Spec, pid: i32, open: Open) -> std::result::Result<Running, (Error, Option<OwnedFd>)> {
+    let Open {
+        pidfd,
+        go,
+        report,
+        life,
+        terminal,
+        status,
+    } = open;
     let checked = report::read(report).and_then(|ready| {
-        let silent = || Error::DiedEarly { status: describe(&pidfd) };
+        let silent = || Error::DiedEarly {
+            status: describe(&pidfd),
+        };
         if ready { step("running") } else { Err(silent()) }
     });
     if let Err(error) = checked {
@@ -232,7 +270,14 @@ fn finish(
             return Err((error, Some(pidfd)));
         }
     }
-    Ok(Running { pid, pidfd, terminal: master, interactive: spec.interactive, status, _tie: (go, life) })
+    Ok(Running {
+        pid,
+        pidfd,
+        terminal: master,
+        interactive: spec.interactive,
+        status,
+        _tie: (go, life),
+    })
 }
 
 fn describe(pidfd: &OwnedFd) -> String {

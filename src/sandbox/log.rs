@@ -21,7 +21,10 @@ const LONGEST: usize = 16 << 10;
 #[must_use]
 pub fn logs(dir: &Path) -> Vec<PathBuf> {
     let paths = [dir.join("log.1"), dir.join("log")];
-    paths.into_iter().filter(|path| path.metadata().is_ok_and(|meta| meta.len() > 0)).collect()
+    paths
+        .into_iter()
+        .filter(|path| path.metadata().is_ok_and(|meta| meta.len() > 0))
+        .collect()
 }
 
 pub(super) struct Log {
@@ -35,8 +38,15 @@ impl Log {
         let open = |name: &str| {
             let path = dir.join(name);
             let mut options = OpenOptions::new();
-            options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-            options.open(&path).map_err(|source| Error::path("opening the log", path, source))
+            options
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW);
+            options
+                .open(&path)
+                .map_err(|source| Error::path("opening the log", path, source))
         };
         let (file, old) = (open("log")?, open("log.1")?);
         let size = file.metadata().map_or(0, |meta| meta.len());
@@ -74,7 +84,10 @@ pub(super) struct Stream {
 
 impl Stream {
     pub fn new(name: &'static str) -> Self {
-        Self { name, rest: Vec::new() }
+        Self {
+            name,
+            rest: Vec::new(),
+        }
     }
 
     pub fn push(&mut self, bytes: &[u8], log: &mut Log) {
@@ -99,7 +112,13 @@ impl Stream {
         while let Some(line) = next_piece(&self.rest[start..]) {
             let full = line.last() == Some(&b'\n');
             let text = if full { &line[..line.len() - 1] } else { line };
-            record(&mut records, time, self.name, if full { b'F' } else { b'P' }, text);
+            record(
+                &mut records,
+                time,
+                self.name,
+                if full { b'F' } else { b'P' },
+                text,
+            );
             start += line.len();
         }
         self.rest.drain(..start);
@@ -118,7 +137,16 @@ fn next_piece(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn record(to: &mut Vec<u8>, time: &str, stream: &str, tag: u8, text: &[u8]) {
-    for part in [time.as_bytes(), b" ", stream.as_bytes(), b" ", &[tag], b" ", text, b"\n"] {
+    for part in [
+        time.as_bytes(),
+        b" ",
+        stream.as_bytes(),
+        b" ",
+        &[tag],
+        b" ",
+        text,
+        b"\n",
+    ] {
         to.extend_from_slice(part);
     }
 }

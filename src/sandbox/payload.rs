@@ -124,15 +124,23 @@ impl Payload {
         syscall::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0)
             .map_err(|source| Error::system("forbidding new privileges", source))?;
         let env = self.environment(account);
-        let path = env.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, value)| value);
+        let path = env
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map_or(DEFAULT_PATH, |(_, value)| value);
         let found = program::find(&self.command, OsStr::new(path), self.own)?;
-        let env: Vec<CString> =
-            env.iter().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok()).collect();
+        let env: Vec<CString> = env
+            .iter()
+            .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
+            .collect();
         syscall::cloexec_from_3().map_err(|source| Error::system("closing descriptors", source))?;
         reporter.ready();
         seccomp::install(&mut self.filter)?;
         let source = found.exec(&env, self.watched);
-        Err(Error::NotExecutable { command: self.command.first().cloned().unwrap_or_default(), source })
+        Err(Error::NotExecutable {
+            command: self.command.first().cloned().unwrap_or_default(),
+            source,
+        })
     }
 
     fn environment(&self, account: &Account) -> Vec<(String, String)> {
@@ -155,7 +163,9 @@ impl Payload {
 fn checked(command: &[String]) -> Result<Vec<String>> {
     match command.first() {
         None => Err(Error::NoCommand),
-        Some(name) if name.is_empty() => Err(Error::CommandNotFound { command: String::new() }),
+        Some(name) if name.is_empty() => Err(Error::CommandNotFound {
+            command: String::new(),
+        }),
         Some(_) => match command.iter().find(|word| word.contains('\0')) {
             Some(word) => Err(Error::invalid("argument", word.escape_debug().to_string())),
             None => Ok(command.to_vec()),
@@ -168,7 +178,10 @@ fn checked_env(env: &[(String, String)]) -> Result<Vec<(String, String)>> {
         name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
     };
     match env.iter().find(bad) {
-        Some((name, _)) => Err(Error::invalid("environment variable", name.escape_debug().to_string())),
+        Some((name, _)) => Err(Error::invalid(
+            "environment variable",
+            name.escape_debug().to_string(),
+        )),
         None => Ok(env.to_vec()),
     }
 }
@@ -176,9 +189,14 @@ fn checked_env(env: &[(String, String)]) -> Result<Vec<(String, String)>> {
 /// What becomes descriptors 0, 1 and 2.
 pub(super) enum Stdio {
     /// The launcher's own, standard input only if `interactive`.
-    Inherit { interactive: bool },
+    Inherit {
+        interactive: bool,
+    },
     /// Standard input from nowhere, the others into the log.
-    Pipes { out: OwnedFd, err: OwnedFd },
+    Pipes {
+        out: OwnedFd,
+        err: OwnedFd,
+    },
     Terminal(OwnedFd),
 }
 

@@ -28,7 +28,10 @@ pub fn probe() -> Vec<(String, Result<String, String>)> {
 
 fn overlay() -> Result<String, String> {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    if known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
+    if known
+        .lines()
+        .any(|line| line.trim_start_matches("nodev").trim() == "overlay")
+    {
         return Ok("built in or loaded".to_owned());
     }
     Err("not loaded: try `modprobe overlay`".to_owned())
@@ -36,10 +39,13 @@ fn overlay() -> Result<String, String> {
 
 fn leaf(found: &Hierarchies) -> Result<String, String> {
     let root = found.v2.as_deref().ok_or("no cgroup v2 hierarchy is mounted")?;
-    let kill = fs::read_dir(root).is_ok_and(|mut dirs| {
-        dirs.any(|dir| dir.is_ok_and(|dir| dir.path().join("cgroup.kill").exists()))
-    });
-    let text = if kill { "with cgroup.kill" } else { "cgroup.kill not seen" };
+    let kill = fs::read_dir(root)
+        .is_ok_and(|mut dirs| dirs.any(|dir| dir.is_ok_and(|dir| dir.path().join("cgroup.kill").exists())));
+    let text = if kill {
+        "with cgroup.kill"
+    } else {
+        "cgroup.kill not seen"
+    };
     Ok(format!("`{}`, {text}", root.display()))
 }
 
@@ -69,12 +75,18 @@ fn namespaces() -> Result<String, String> {
         .into_iter()
         .filter(|name| !fs::exists(format!("/proc/self/ns/{name}")).unwrap_or(false))
         .collect();
-    if missing.is_empty() { Ok("all".to_owned()) } else { Err(format!("missing: {}", missing.join(", "))) }
+    if missing.is_empty() {
+        Ok("all".to_owned())
+    } else {
+        Err(format!("missing: {}", missing.join(", ")))
+    }
 }
 
 fn pidfd() -> Result<String, String> {
     let pid = i32::try_from(std::process::id()).unwrap_or(0);
-    syscall::pidfd_open(pid).map(|_| "available".to_owned()).map_err(|error: io::Error| error.to_string())
+    syscall::pidfd_open(pid)
+        .map(|_| "available".to_owned())
+        .map_err(|error: io::Error| error.to_string())
 }
 
 fn user_namespaces() -> Result<String, String> {

@@ -33,7 +33,11 @@ pub(super) fn open(pid: i32, started: u64) -> Result<OwnedFd> {
         _ => Error::system(format!("opening process {pid}"), source),
     })?;
     // Checked after opening: from here on the descriptor names this process whatever becomes of the pid.
-    if start_time(pid) == Some(started) { Ok(pidfd) } else { Err(Error::Gone { pid }) }
+    if start_time(pid) == Some(started) {
+        Ok(pidfd)
+    } else {
+        Err(Error::Gone { pid })
+    }
 }
 
 /// Sends a signal to this very process.

@@ -31,7 +31,10 @@ pub(super) struct Identity {
 
 impl Identity {
     pub fn of_this_program() -> Option<Self> {
-        std::fs::metadata("/proc/self/exe").ok().map(|meta| Self { dev: meta.dev(), ino: meta.ino() })
+        std::fs::metadata("/proc/self/exe").ok().map(|meta| Self {
+            dev: meta.dev(),
+            ino: meta.ino(),
+        })
     }
 }
 
@@ -57,14 +60,26 @@ impl Found {
 pub(super) fn find(command: &[String], search: &OsStr, own: Option<Identity>) -> Result<Found> {
     let name = command.first().ok_or(Error::NoCommand)?;
     let path = locate(name, search)?;
-    let refused = |source| Error::NotExecutable { command: name.clone(), source };
-    let argv: Vec<CString> =
-        command.iter().map(|word| c_path(Path::new(word))).collect::<io::Result<_>>().map_err(refused)?;
+    let refused = |source| Error::NotExecutable {
+        command: name.clone(),
+        source,
+    };
+    let argv: Vec<CString> = command
+        .iter()
+        .map(|word| c_path(Path::new(word)))
+        .collect::<io::Result<_>>()
+        .map_err(refused)?;
     let last = follow(&path, argv.clone(), own).map_err(|problem| match problem {
-        Problem::Own => Error::OwnBinary { command: name.clone() },
+        Problem::Own => Error::OwnBinary {
+            command: name.clone(),
+        },
         Problem::Io(source) => refused(source),
     })?;
-    Ok(Found { path: c_path(&path).map_err(refused)?, argv, last })
+    Ok(Found {
+        path: c_path(&path).map_err(refused)?,
+        argv,
+        last,
+    })
 }
 
 fn locate(name: &str, search: &OsStr) -> Result<PathBuf> {
@@ -72,25 +87,39 @@ fn locate(name: &str, search: &OsStr) -> Result<PathBuf> {
         let path = PathBuf::from(name);
         return match executable(&path) {
             Ok(()) => Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Error::CommandNotFound { command: name.to_owned() })
-            }
-            Err(source) => Err(Error::NotExecutable { command: name.to_owned(), source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::CommandNotFound {
+                command: name.to_owned(),
+            }),
+            Err(source) => Err(Error::NotExecutable {
+                command: name.to_owned(),
+                source,
+            }),
         };
     }
     let mut refused = None;
     for dir in search.as_bytes().split(|byte| *byte == b':') {
-        let dir = if dir.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(dir)) };
+        let dir = if dir.is_empty() {
+            Path::new(".")
+        } else {
+            Path::new(OsStr::from_bytes(dir))
+        };
         let path = dir.join(name);
         match executable(&path) {
             Ok(()) => return Ok(path),
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) && path.is_file() => refused = Some(error),
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) && path.is_file() => {
+                refused = Some(error)
+            }
             Err(_) => {}
         }
     }
     Err(match refused {
-        Some(source) => Error::NotExecutable { command: name.to_owned(), source },
-        None => Error::CommandNotFound { command: name.to_owned() },
+        Some(source) => Error::NotExecutable {
+            command: name.to_owned(),
+            source,
+        },
+        None => Error::CommandNotFound {
+            command: name.to_owned(),
+        },
     })
 }
 
@@ -115,17 +144,36 @@ fn follow(
     let mut path = path.to_owned();
     for _ in 0..=MAX_INTERPRETERS {
         let meta = std::fs::metadata(&path).map_err(Problem::Io)?;
-        let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&path);
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(&path);
         // The opened file is what counts, if we may open it; a program may be executable, but not readable.
-        let meta = file.as_ref().ok().and_then(|file| file.metadata().ok()).unwrap_or(meta);
-        if own == Some(Identity { dev: meta.dev(), ino: meta.ino() }) {
+        let meta = file
+            .as_ref()
+            .ok()
+            .and_then(|file| file.metadata().ok())
+            .unwrap_or(meta);
+        if own
+            == Some(Identity {
+                dev: meta.dev(),
+                ino: meta.ino(),
+            })
+        {
             return Err(Problem::Own);
         }
         let Ok(file) = file else { return Ok(None) };
-        let Some((interpreter, argument)) = shebang(&file) else { return Ok(Some((file, argv))) };
+        let Some((interpreter, argument)) = shebang(&file) else {
+            return Ok(Some((file, argv)));
+        };
         let script = c_path(&path).map_err(Problem::Io)?;
         let mut words = vec![c_path(&interpreter).map_err(Problem::Io)?];
-        words.extend(argument.map(|word| c_path(Path::new(&word))).transpose().map_err(Problem::Io)?);
+        words.extend(
+            argument
+                .map(|word| c_path(Path::new(&word)))
+                .transpose()
+                .map_err(Problem::Io)?,
+        );
         words.push(script);
         words.extend(argv.into_iter().skip(1));
         (path, argv) = (interpreter, words);
@@ -137,8 +185,15 @@ fn follow(
 fn shebang(file: &File) -> Option<(PathBuf, Option<OsString>)> {
     let mut head = Vec::with_capacity(256);
     file.take(256).read_to_end(&mut head).ok()?;
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii();
-    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?
+        .trim_ascii();
+    let end = line
+        .iter()
+        .position(|byte| matches!(byte, b' ' | b'\t'))
+        .unwrap_or(line.len());
     let (interpreter, rest) = line.split_at(end);
     let rest = rest.trim_ascii();
     let argument = (!rest.is_empty()).then(|| OsString::from_vec(rest.to_vec()));

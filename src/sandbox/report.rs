@@ -30,7 +30,10 @@ impl Reporter {
     pub fn is_orphan(&self) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
         let polled = poll(&mut fds, PollTimeout::ZERO);
-        polled.is_ok() && fds[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLERR))
+        polled.is_ok()
+            && fds[0]
+                .revents()
+                .is_some_and(|seen| seen.contains(PollFlags::POLLERR))
     }
 
     pub fn ready(&mut self) {
@@ -47,7 +50,9 @@ impl Reporter {
 /// Reads the child's report to its end. `Ok(false)` is a death without a word.
 pub(super) fn read(fd: OwnedFd) -> Result<bool> {
     let mut bytes = Vec::new();
-    File::from(fd).read_to_end(&mut bytes).map_err(|source| Error::system("reading the child's report", source))?;
+    File::from(fd)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::system("reading the child's report", source))?;
     let (ready, rest) = match bytes.strip_prefix(READY) {
         Some(rest) => (true, rest),
         None => (false, &bytes[..]),

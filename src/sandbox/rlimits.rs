@@ -42,9 +42,16 @@ pub(super) fn parse(list: &[(String, u64, u64)]) -> Result<Vec<Rlimit>> {
             .find(|(known, _)| *known == bare)
             .ok_or_else(|| Error::UnknownUlimit { name: name.clone() })?;
         if soft > hard {
-            return Err(Error::invalid(format!("ulimit `{name}` (soft above hard)"), format!("{soft}:{hard}")));
+            return Err(Error::invalid(
+                format!("ulimit `{name}` (soft above hard)"),
+                format!("{soft}:{hard}"),
+            ));
         }
-        Ok(Rlimit { number: *number, soft: *soft, hard: *hard })
+        Ok(Rlimit {
+            number: *number,
+            soft: *soft,
+            hard: *hard,
+        })
     };
     list.iter().map(one).collect()
 }
@@ -52,15 +59,27 @@ pub(super) fn parse(list: &[(String, u64, u64)]) -> Result<Vec<Rlimit>> {
 /// Sets them on this process.
 pub(super) fn apply(list: &[Rlimit]) {
     for limit in list {
-        let wanted = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
+        let wanted = libc::rlimit {
+            rlim_cur: limit.soft,
+            rlim_max: limit.hard,
+        };
         if set(limit.number, wanted) {
             continue;
         }
-        let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        let mut now = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
         // SAFETY: `now` is writable and outlives the call.
         if unsafe { libc::getrlimit(limit.number, &raw mut now) } == 0 {
             let hard = limit.hard.min(now.rlim_max);
-            set(limit.number, libc::rlimit { rlim_cur: limit.soft.min(hard), rlim_max: hard });
+            set(
+                limit.number,
+                libc::rlimit {
+                    rlim_cur: limit.soft.min(hard),
+                    rlim_max: hard,
+                },
+            );
         }
     }
 }

@@ -27,8 +27,16 @@ impl Status {
     pub fn create(dir: &Path) -> Result<Self> {
         let path = dir.join("status");
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        options.open(&path).map(Self).map_err(|source| Error::path("creating", path, source))
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
+        options
+            .open(&path)
+            .map(Self)
+            .map_err(|source| Error::path("creating", path, source))
     }
 
     pub fn raw(&self) -> RawFd {
@@ -36,10 +44,16 @@ impl Status {
     }
 
     pub fn write(&mut self, code: i32) {
-        let record = Record { code, finished_at: clock::now() };
+        let record = Record {
+            code,
+            finished_at: clock::now(),
+        };
         let text = serde_json::to_vec(&record).unwrap_or_default();
         // Nobody is left to tell of a failure; the reader takes an empty file for a violent end.
-        let _ = self.0.seek(SeekFrom::Start(0)).and_then(|_| self.0.write_all(&text));
+        let _ = self
+            .0
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.0.write_all(&text));
     }
 }
 

@@ -14,7 +14,11 @@ use super::syscall::{self, Cloned};
 use super::{launch, signals};
 
 /// Starts the supervisor, which starts `child`; returns the child's pid, pidfd and whether it is in its leaf.
-pub(super) fn start(child: Child<'_>, keeper: Option<Keeper>, cgroups: &Joining) -> Result<(i32, OwnedFd, bool)> {
+pub(super) fn start(
+    child: Child<'_>,
+    keeper: Option<Keeper>,
+    cgroups: &Joining,
+) -> Result<(i32, OwnedFd, bool)> {
     let (ours, theirs) = channel::pair()?;
     let cloned =
         syscall::clone3(0, None).map_err(|source| Error::system("starting the supervisor", source))?;
@@ -38,7 +42,11 @@ pub(super) fn start(child: Child<'_>, keeper: Option<Keeper>, cgroups: &Joining)
 fn supervise(mut child: Child<'_>, keeper: Option<Keeper>, cgroups: &Joining, launcher: &OwnedFd) -> ! {
     let Some(keeper) = keeper else { syscall::exit(125) };
     // Our copy: the child sends the terminal here, and closes nothing of ours.
-    let terminal = if child.payload.tty { channel::pair().ok() } else { None };
+    let terminal = if child.payload.tty {
+        channel::pair().ok()
+    } else {
+        None
+    };
     let terminal = terminal.map(|(ours, theirs)| {
         child.terminal = Some(theirs);
         ours
@@ -70,10 +78,11 @@ fn supervise(mut child: Child<'_>, keeper: Option<Keeper>, cgroups: &Joining, la
         keep.push(null.as_raw_fd());
     }
     let _ = syscall::close_all_but(&keep);
-    let master = terminal.and_then(|socket| channel::receive_fd(&socket).ok()).and_then(|(_, fd)| fd);
+    let master = terminal
+        .and_then(|socket| channel::receive_fd(&socket).ok())
+        .and_then(|(_, fd)| fd);
     let (watch, mut status) = keeper.watch(pid, pidfd, master);
     let code = watch.until_end();
     status.write(code);
     syscall::exit(code)
 }
-

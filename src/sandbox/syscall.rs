@@ -14,7 +14,11 @@ pub(super) enum Cloned {
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Forks into the namespaces named by `flags` and, if given, into the cgroup v2 directory `cgroup`.
@@ -37,13 +41,17 @@ pub(super) fn clone3(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::
     }
     // SAFETY: `args` outlives the call and has the size given; without CLONE_VM and a stack the child
     // runs on its own copy of this stack, as after fork(2).
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
         return Ok(Cloned::Child);
     }
     // SAFETY: the kernel stored a new descriptor there, which nobody else knows.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Cloned::Parent { pid: i32::try_from(pid).unwrap_or(-1), pidfd })
+    Ok(Cloned::Parent {
+        pid: i32::try_from(pid).unwrap_or(-1),
+        pidfd,
+    })
 }
 
 /// `libc` declares it as a `c_int`, in which it does not fit.
@@ -65,7 +73,12 @@ pub(super) const MOUNT_ATTR_NODEV: u64 = 4;
 /// Sets attributes on the mount at `fd` and on all mounts below it (Linux 5.12).
 pub(super) fn mount_setattr_recursive(fd: BorrowedFd<'_>, set: u64) -> io::Result<()> {
     const AT_RECURSIVE: libc::c_int = 0x8000;
-    let attr = MountAttr { set, clear: 0, propagation: 0, userns_fd: 0 };
+    let attr = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     // SAFETY: the path is an empty C string, `attr` is of the size given, and both outlive the call.
     check(unsafe {
         libc::syscall(
@@ -82,7 +95,11 @@ pub(super) fn mount_setattr_recursive(fd: BorrowedFd<'_>, set: u64) -> io::Resul
 
 /// Closes every descriptor of this process from 3 on except those in `keep`.
 pub(super) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
-    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .filter(|fd| *fd > 2)
+        .collect();
     keep.sort_unstable();
     keep.dedup();
     let mut first = 3;
@@ -116,7 +133,8 @@ pub(super) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 pub(super) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed and means the same as kill(2).
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) })
+        .map(drop)
 }
 
 /// What waitid(2) said of a child.
@@ -144,14 +162,20 @@ pub(super) fn wait_child(which: &Child<'_>, block: bool) -> io::Result<Option<En
         // SAFETY: an all-zero `siginfo_t` is a value of it.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         // SAFETY: `info` is writable and outlives the call.
-        match check(libc::c_long::from(unsafe { libc::waitid(kind, id, &raw mut info, flags) })) {
+        match check(libc::c_long::from(unsafe {
+            libc::waitid(kind, id, &raw mut info, flags)
+        })) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
             Ok(_) => {
                 // SAFETY: after waitid(2) the fields of the SIGCHLD variant are the valid ones; all of
                 // them are zero when nothing was waited for.
                 let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-                let code = if info.si_code == libc::CLD_EXITED { status } else { 128 + status };
+                let code = if info.si_code == libc::CLD_EXITED {
+                    status
+                } else {
+                    128 + status
+                };
                 return Ok((pid != 0).then_some(Ended { pid, code }));
             }
         }
@@ -191,7 +215,10 @@ fn setgroups_denied() -> bool {
 /// Replaces this process. Returns only the reason why it could not.
 pub(super) fn exec(target: &Program<'_>, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
-        list.iter().map(|text| text.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+        list.iter()
+            .map(|text| text.as_ptr())
+            .chain(std::iter::once(std::ptr::null()))
+            .collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both arrays end in a null pointer and point to C strings that outlive the call.
@@ -201,7 +228,14 @@ pub(super) fn exec(target: &Program<'_>, argv: &[CString], env: &[CString]) -> i
             Program::Open(fd) => {
                 let call = libc::SYS_execveat;
                 let fd = fd.as_raw_fd();
-                libc::syscall(call, fd, c"".as_ptr(), argv.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH);
+                libc::syscall(
+                    call,
+                    fd,
+                    c"".as_ptr(),
+                    argv.as_ptr(),
+                    env.as_ptr(),
+                    libc::AT_EMPTY_PATH,
+                );
                 -1
             }
         }
@@ -213,6 +247,38 @@ pub(super) fn exec(target: &Program<'_>, argv: &[CString], env: &[CString]) -> i
 pub(super) enum Program<'a> {
     Path(&'a CString),
     Open(BorrowedFd<'a>),
+}
+
+/// Replaces this process's name and argument list as others see them: a fork shows those of its origin,
+/// which say more than the container should know.
+///
+/// Only for a process that never looks at its own arguments again.
+pub(super) fn rename_process(name: &str) {
+    let Ok(c_name) = CString::new(name) else { return };
+    // SAFETY: PR_SET_NAME reads a C string of at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c_name.as_ptr(), 0, 0, 0) };
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
+    let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<usize>().ok());
+    // Fields 48 and 49 are where the arguments start and end (proc_pid_stat(5)).
+    let (Some(start), Some(end)) = (field(48), field(49)) else {
+        return;
+    };
+    if start == 0 || end <= start {
+        return;
+    }
+    let kept = name.len().min(end - start - 1);
+    // SAFETY: the kernel put the arguments there, on the writable stack of this process, and says where they
+    // are; nobody here reads them any more.
+    unsafe {
+        let at = std::ptr::with_exposed_provenance_mut::<u8>(start);
+        std::ptr::write_bytes(at, 0, end - start);
+        std::ptr::copy_nonoverlapping(name.as_ptr(), at, kept);
+    }
 }
 
 /// Ends this process at once, running no destructor and no handler of the C library.

@@ -23,8 +23,13 @@ pub(super) struct Pty {
 pub(super) fn allocate(uid: u32) -> Result<Pty> {
     let failed = |source: io::Error| Error::system("allocating a terminal", source);
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let master = nix::fcntl::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-    if fstatfs(&master).map_err(|errno| failed(errno.into()))?.filesystem_type() != DEVPTS_SUPER_MAGIC {
+    let master =
+        nix::fcntl::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    if fstatfs(&master)
+        .map_err(|errno| failed(errno.into()))?
+        .filesystem_type()
+        != DEVPTS_SUPER_MAGIC
+    {
         return Err(failed(io::Error::from_raw_os_error(libc::ENODEV)));
     }
     let unlock: libc::c_int = 0;
@@ -51,7 +56,13 @@ pub(super) fn as_console(slave: &OwnedFd) {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     if nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o600)).is_ok() {
         let source = format!("/proc/self/fd/{}", slave.as_raw_fd());
-        let _ = mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+        let _ = mount(
+            Some(source.as_str()),
+            path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        );
     }
 }
 
@@ -66,7 +77,12 @@ pub(super) fn control(slave: &OwnedFd) -> Result<()> {
 
 /// Gives `to` the window size of `from`, if that is a terminal.
 pub(super) fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCGWINSZ writes one `winsize`, which outlives the call.
     if unsafe { libc::ioctl(from.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) } == 0 {
         // SAFETY: TIOCSWINSZ reads one `winsize`, which outlives the call.

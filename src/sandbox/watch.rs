@@ -29,7 +29,11 @@ impl Source {
     pub fn new(fd: OwnedFd, name: &'static str) -> Self {
         // Reading must never block: others may hold the writing end after the command is gone.
         let _ = fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-        Self { fd, stream: Stream::new(name), open: true }
+        Self {
+            fd,
+            stream: Stream::new(name),
+            open: true,
+        }
     }
 }
 
@@ -89,17 +93,26 @@ impl Watch {
         list.extend(self.life.as_ref().map(|life| (Event::Life, life.as_fd())));
         let open = self.sources.iter().enumerate().filter(|(_, source)| source.open);
         list.extend(open.map(|(at, source)| (Event::Output(at), source.fd.as_fd())));
-        let mut fds: Vec<PollFd<'_>> = list.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd<'_>> = list
+            .iter()
+            .map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN))
+            .collect();
         if poll(&mut fds, PollTimeout::NONE).is_err() {
             return Vec::new();
         }
         let seen = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        list.iter().zip(&fds).filter(|(_, fd)| seen(fd)).map(|((event, _), _)| *event).collect()
+        list.iter()
+            .zip(&fds)
+            .filter(|(_, fd)| seen(fd))
+            .map(|((event, _), _)| *event)
+            .collect()
     }
 
     /// Reads once; a source at its end is no longer polled.
     fn pump(&mut self, at: usize, buffer: &mut [u8]) -> bool {
-        let (Some(source), Some(log)) = (self.sources.get_mut(at), self.log.as_mut()) else { return false };
+        let (Some(source), Some(log)) = (self.sources.get_mut(at), self.log.as_mut()) else {
+            return false;
+        };
         match nix::unistd::read(&source.fd, buffer) {
             Ok(count) if count > 0 => {
                 source.stream.push(&buffer[..count], log);

@@ -18,15 +18,20 @@ pub struct Hierarchies {
 
 impl Hierarchies {
     pub fn of_this_machine() -> Self {
-        std::fs::read_to_string("/proc/self/mountinfo").map_or_else(|_| Self::default(), |text| Self::parse(&text))
+        std::fs::read_to_string("/proc/self/mountinfo")
+            .map_or_else(|_| Self::default(), |text| Self::parse(&text))
     }
 
     /// The first mount of each kind whose root is the top of the hierarchy as we may see it.
     fn parse(mountinfo: &str) -> Self {
         let mut found = Self::default();
         for line in mountinfo.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let Some(point) = left.split(' ').nth(4) else { continue };
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = left.split(' ').nth(4) else {
+                continue;
+            };
             let mut fields = right.split(' ');
             let (kind, options) = (fields.next(), fields.nth(1).unwrap_or(""));
             match kind {
@@ -82,8 +87,14 @@ mod tests {
                     garbage";
         let found = Hierarchies::parse(text);
         assert_eq!(found.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
-        assert_eq!(found.v1.get("cpu").map(PathBuf::as_path), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
-        assert_eq!(found.v1.get("memory").map(PathBuf::as_path), Some(Path::new("/sys/fs/cgroup/me mory")));
+        assert_eq!(
+            found.v1.get("cpu").map(PathBuf::as_path),
+            Some(Path::new("/sys/fs/cgroup/cpu,cpuacct"))
+        );
+        assert_eq!(
+            found.v1.get("memory").map(PathBuf::as_path),
+            Some(Path::new("/sys/fs/cgroup/me mory"))
+        );
         assert_eq!(found.v1.get("pids"), None);
     }
 

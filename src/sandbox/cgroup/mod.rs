@@ -33,7 +33,10 @@ impl Joining {
     /// Creates the leaf and sets the limits.
     pub fn create(id: &str, limits: &Limits) -> Result<Self> {
         let found = Hierarchies::of_this_machine();
-        let leaf = found.v2.as_deref().and_then(|root| open_leaf(&root.join(PARENT).join(id)));
+        let leaf = found
+            .v2
+            .as_deref()
+            .and_then(|root| open_leaf(&root.join(PARENT).join(id)));
         let mut joining = Self { leaf, v1: Vec::new() };
         for limit in wanted(limits) {
             joining.set(&found, id, &limit)?;
@@ -59,7 +62,10 @@ impl Joining {
     }
 
     fn set(&mut self, found: &Hierarchies, id: &str, limit: &Limit) -> Result<()> {
-        let refused = |source| Error::Limit { limit: limit.name.to_owned(), source };
+        let refused = |source| Error::Limit {
+            limit: limit.name.to_owned(),
+            source,
+        };
         if let (Some(root), Some((leaf, _))) = (&found.v2, &self.leaf)
             && controllers_of(root).iter().any(|name| name == limit.controller)
         {
@@ -119,7 +125,7 @@ fn wanted(limits: &Limits) -> Vec<Limit> {
             },
             v2: Files {
                 must: vec![("memory.max", bytes)],
-                may: vec![("memory.swap.max", "0".to_owned()), ("memory.oom.group", "1".to_owned())],
+                may: vec![("memory.swap.max", "0".to_owned())],
             },
         });
     }
@@ -130,15 +136,29 @@ fn wanted(limits: &Limits) -> Vec<Limit> {
             name: "cpus",
             controller: "cpu",
             v1: Files {
-                must: vec![("cpu.cfs_period_us", PERIOD_US.to_string()), ("cpu.cfs_quota_us", quota.to_string())],
+                must: vec![
+                    ("cpu.cfs_period_us", PERIOD_US.to_string()),
+                    ("cpu.cfs_quota_us", quota.to_string()),
+                ],
                 ..Files::default()
             },
-            v2: Files { must: vec![("cpu.max", format!("{quota} {PERIOD_US}"))], ..Files::default() },
+            v2: Files {
+                must: vec![("cpu.max", format!("{quota} {PERIOD_US}"))],
+                ..Files::default()
+            },
         });
     }
     if let Some(pids) = limits.pids {
-        let file = || Files { must: vec![("pids.max", pids.to_string())], ..Files::default() };
-        list.push(Limit { name: "pids", controller: "pids", v1: file(), v2: file() });
+        let file = || Files {
+            must: vec![("pids.max", pids.to_string())],
+            ..Files::default()
+        };
+        list.push(Limit {
+            name: "pids",
+            controller: "pids",
+            v1: file(),
+            v2: file(),
+        });
     }
     list
 }
@@ -151,7 +171,10 @@ fn open_leaf(path: &Path) -> Option<(PathBuf, File)> {
 
 /// A cgroup file takes one value a write(2), so never a buffered writer.
 fn write(path: &Path, value: &str) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(value.as_bytes())
 }
 
 /// Where this container's leaf is, if it exists.
@@ -163,7 +186,12 @@ pub(super) fn leaf_of(id: &str) -> Option<PathBuf> {
 pub(super) fn open_procs(id: &str) -> Vec<File> {
     existing(id)
         .iter()
-        .filter_map(|dir| fs::OpenOptions::new().write(true).open(dir.join("cgroup.procs")).ok())
+        .filter_map(|dir| {
+            fs::OpenOptions::new()
+                .write(true)
+                .open(dir.join("cgroup.procs"))
+                .ok()
+        })
         .collect()
 }
 
@@ -177,8 +205,12 @@ pub(super) fn kill(id: &str) -> bool {
 /// # Errors
 /// If there is no v2 leaf.
 pub fn freeze(id: &str, frozen: bool) -> Result<()> {
-    let leaf = leaf_of(id)
-        .ok_or_else(|| Error::system("pausing needs cgroup v2", io::Error::from_raw_os_error(libc::EOPNOTSUPP)))?;
+    let leaf = leaf_of(id).ok_or_else(|| {
+        Error::system(
+            "pausing needs cgroup v2",
+            io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+        )
+    })?;
     let file = leaf.join("cgroup.freeze");
     write(&file, if frozen { "1" } else { "0" }).map_err(|source| Error::path("writing", file, source))
 }
@@ -205,8 +237,10 @@ pub(super) fn remove(id: &str, patience: Duration) -> Result<()> {
 fn existing(id: &str) -> Vec<PathBuf> {
     let found = Hierarchies::of_this_machine();
     let roots = found.v2.iter().chain(found.v1.values());
-    let mut list: Vec<PathBuf> =
-        roots.map(|root| root.join(PARENT).join(id)).filter(|dir| dir.is_dir()).collect();
+    let mut list: Vec<PathBuf> = roots
+        .map(|root| root.join(PARENT).join(id))
+        .filter(|dir| dir.is_dir())
+        .collect();
     list.dedup();
     list
 }

@@ -17,8 +17,14 @@ use nix::unistd::symlinkat;
 use super::super::error::{Error, Result};
 use super::tree::{Fresh, Tree, bind};
 
-const NODES: [(&str, u64, u64); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const NODES: [(&str, u64, u64); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
@@ -32,8 +38,18 @@ const LINKS: [(&str, &str); 5] = [
 pub fn fill(tree: &Tree) -> Result<()> {
     let dev = Path::new("/dev");
     let no = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    fresh(tree, dev, &Fresh { kind: "tmpfs", flags: MsFlags::MS_NOSUID, data: "mode=755,size=64k" })?;
-    let dir = tree.dir(dev).map_err(|source| Error::path("opening", dev, source))?;
+    fresh(
+        tree,
+        dev,
+        &Fresh {
+            kind: "tmpfs",
+            flags: MsFlags::MS_NOSUID,
+            data: "mode=755,size=64k",
+        },
+    )?;
+    let dir = tree
+        .dir(dev)
+        .map_err(|source| Error::path("opening", dev, source))?;
     for node in NODES {
         make_node(tree, &dir, node)?;
     }
@@ -41,21 +57,43 @@ pub fn fill(tree: &Tree) -> Result<()> {
         symlinkat(to, &dir, name).map_err(|errno| Error::path("linking", dev.join(name), errno))?;
     }
     let pts = dev.join("pts");
-    let with_group = Fresh { kind: "devpts", flags: no, data: "newinstance,ptmxmode=0666,mode=0620,gid=5" };
+    let with_group = Fresh {
+        kind: "devpts",
+        flags: no,
+        data: "newinstance,ptmxmode=0666,mode=0620,gid=5",
+    };
     // Group 5 is not mapped in every user namespace.
     if fresh(tree, &pts, &with_group).is_err() {
-        fresh(tree, &pts, &Fresh { data: "newinstance,ptmxmode=0666,mode=0620", ..with_group })?;
+        fresh(
+            tree,
+            &pts,
+            &Fresh {
+                data: "newinstance,ptmxmode=0666,mode=0620",
+                ..with_group
+            },
+        )?;
     }
-    let shm = Fresh { kind: "tmpfs", flags: no | MsFlags::MS_NODEV, data: "mode=1777,size=65536k" };
+    let shm = Fresh {
+        kind: "tmpfs",
+        flags: no | MsFlags::MS_NODEV,
+        data: "mode=1777,size=65536k",
+    };
     fresh(tree, &dev.join("shm"), &shm)?;
-    let mqueue = Fresh { kind: "mqueue", flags: no | MsFlags::MS_NODEV, data: "" };
+    let mqueue = Fresh {
+        kind: "mqueue",
+        flags: no | MsFlags::MS_NODEV,
+        data: "",
+    };
     // Kernels without POSIX queues do without.
     let _ = fresh(tree, &dev.join("mqueue"), &mqueue);
     Ok(())
 }
 
 pub fn fresh(tree: &Tree, path: &Path, what: &Fresh<'_>) -> Result<()> {
-    let target = tree.dir(path).map_err(|source| Error::MountTarget { path: path.to_owned(), source })?;
+    let target = tree.dir(path).map_err(|source| Error::MountTarget {
+        path: path.to_owned(),
+        source,
+    })?;
     what.on(&target, path)
 }
 
@@ -67,7 +105,14 @@ fn make_node(tree: &Tree, dev: &OwnedFd, (name, major, minor): (&str, u64, u64))
         // The umask of our caller took part in it.
         .and_then(|()| fchmodat(dev.as_fd(), name, mode, FchmodatFlags::FollowSymlink))
         // A kernel of a user namespace may make the node and refuse to open it.
-        .and_then(|()| nix::fcntl::openat(dev, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty()));
+        .and_then(|()| {
+            nix::fcntl::openat(
+                dev,
+                name,
+                OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY,
+                Mode::empty(),
+            )
+        });
     match made {
         Ok(_) | Err(nix::errno::Errno::ENXIO) => return Ok(()),
         Err(_) => {}
@@ -81,7 +126,11 @@ fn make_node(tree: &Tree, dev: &OwnedFd, (name, major, minor): (&str, u64, u64))
 
 /// Opens a character device of the host, only if it is the one expected.
 pub fn host_device(path: &PathBuf, number: u64) -> io::Result<OwnedFd> {
-    let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let fd = nix::fcntl::open(
+        path,
+        OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
     let stat = fstat(&fd)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != number {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));

@@ -15,29 +15,81 @@ use super::tree::{Fresh, Tree, bind, is_dir, restrict};
 
 /// Homes, keys, and the state of whatever else runs containers or machines here.
 const SECRETS: [&str; 38] = [
-    "/root", "/home", "/boot", "/mnt", "/media", "/var/lib/containers", "/var/lib/docker",
-    "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/moat", "/var/lib/rancher", "/var/lib/etcd",
-    "/var/lib/lxc", "/var/lib/lxd", "/var/lib/incus", "/var/lib/libvirt", "/var/lib/machines",
-    "/var/lib/private", "/var/lib/sss", "/var/spool/cron", "/var/backups", "/lost+found",
-    "/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret", "/etc/credstore",
-    "/etc/credstore.encrypted", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-",
-    "/etc/security/opasswd", "/etc/krb5.keytab", "/etc/ssl/private", "/etc/wireguard", "/etc/kubernetes",
-    "/etc/rancher", "/etc/NetworkManager/system-connections", "/etc/ppp",
+    "/root",
+    "/home",
+    "/boot",
+    "/mnt",
+    "/media",
+    "/var/lib/containers",
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+    "/var/lib/moat",
+    "/var/lib/rancher",
+    "/var/lib/etcd",
+    "/var/lib/lxc",
+    "/var/lib/lxd",
+    "/var/lib/incus",
+    "/var/lib/libvirt",
+    "/var/lib/machines",
+    "/var/lib/private",
+    "/var/lib/sss",
+    "/var/spool/cron",
+    "/var/backups",
+    "/lost+found",
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/credential.secret",
+    "/etc/credstore",
+    "/etc/credstore.encrypted",
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/security/opasswd",
+    "/etc/krb5.keytab",
+    "/etc/ssl/private",
+    "/etc/wireguard",
+    "/etc/kubernetes",
+    "/etc/rancher",
+    "/etc/NetworkManager/system-connections",
+    "/etc/ppp",
 ];
 
 /// Of the host's kernel, not of the container.
 const KERNEL_HIDDEN: [&str; 15] = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block",
-    "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux", "/sys/kernel/debug",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/dev/block",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+    "/sys/kernel/debug",
 ];
 
-const KERNEL_READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const KERNEL_READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// Hides the host's secrets, except what is shared.
 pub fn secrets(spec: &Spec, tree: &Tree, share: &[PathBuf]) -> Result<()> {
     let mut list: Vec<PathBuf> = SECRETS.iter().map(PathBuf::from).collect();
-    list.extend(tree.names(Path::new("/etc/ssh")).into_iter().filter(|path| is_host_key(path)));
+    list.extend(
+        tree.names(Path::new("/etc/ssh"))
+            .into_iter()
+            .filter(|path| is_host_key(path)),
+    );
     list.extend(spec.hide.iter().cloned());
     list.push(spec.dir.clone());
     list.push(spec.layer.clone());
@@ -91,14 +143,23 @@ fn share_other_file_system(spec: &Spec, tree: &Tree, path: &Path) -> Result<()> 
 }
 
 fn put_back(tree: &Tree, path: &Path, from: &OwnedFd) -> io::Result<()> {
-    let target = if is_dir(from) { tree.dir(path)? } else { tree.file(path)? };
+    let target = if is_dir(from) {
+        tree.dir(path)?
+    } else {
+        tree.file(path)?
+    };
     Ok(bind(from, &target, true)?)
 }
 
 fn hide(tree: &Tree, target: &OwnedFd, name: &Path) -> Result<()> {
     if is_dir(target) {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        return Fresh { kind: "tmpfs", flags, data: "mode=700" }.on(target, name);
+        return Fresh {
+            kind: "tmpfs",
+            flags,
+            data: "mode=700",
+        }
+        .on(target, name);
     }
     nothing_on(tree, target, name)
 }
@@ -119,7 +180,12 @@ pub fn kernel(tree: &Tree) -> Result<()> {
         let Ok(target) = tree.find(path) else { continue };
         if is_dir(&target) {
             let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
-            Fresh { kind: "tmpfs", flags, data: "size=0k,nr_inodes=2,mode=755" }.on(&target, path)?;
+            Fresh {
+                kind: "tmpfs",
+                flags,
+                data: "size=0k,nr_inodes=2,mode=755",
+            }
+            .on(&target, path)?;
         } else {
             nothing_on(tree, &target, path)?;
         }
@@ -128,7 +194,11 @@ pub fn kernel(tree: &Tree) -> Result<()> {
         let Ok(target) = tree.find(path) else { continue };
         let protect = || -> io::Result<()> {
             bind(&target, &target, false)?;
-            restrict(tree, path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+            restrict(
+                tree,
+                path,
+                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+            )
         };
         protect().map_err(|source| Error::path("protecting", path, source))?;
     }

@@ -27,8 +27,14 @@ use super::spec::{Root, Spec};
 
 /// Makes this process's mount namespace private: nothing mounted here reaches the host.
 pub(super) fn isolate() -> Result<()> {
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>)
-        .map_err(|errno| Error::system("making the mounts private", errno))
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_PRIVATE | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .map_err(|errno| Error::system("making the mounts private", errno))
 }
 
 /// Builds the tree; [`enter`] makes it `/`.
@@ -60,12 +66,13 @@ pub(super) struct Built {
 
 impl Built {
     /// Makes the tree `/` of this process and lets go of the host's.
-    pub fn enter(self, read_only: bool) -> Result<()> {
-        if read_only {
-            // Only the root itself: /tmp, /run, /dev and volumes are mounts of their own.
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
-            mount(None::<&str>, &tree::by_fd(&self.tree.fd()), None::<&str>, flags, None::<&str>)
-                .map_err(|errno| Error::system("making the root read-only", errno))?;
+    pub fn enter(self, spec: &Spec) -> Result<()> {
+        if spec.read_only {
+            // Only the layers: /tmp, /run, /dev and volumes are mounts of their own.
+            for (part, _) in uppers(spec) {
+                self.protect(&part)
+                    .map_err(|source| Error::path("making read-only", part, source))?;
+            }
         }
         let pivot = || -> nix::Result<()> {
             fchdir(self.tree.fd().as_fd())?;
@@ -78,19 +85,68 @@ impl Built {
     }
 }
 
+impl Built {
+    fn protect(&self, part: &Path) -> std::io::Result<()> {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+        let target = self.tree.find(part)?;
+        Ok(mount(
+            None::<&str>,
+            &tree::by_fd(&target),
+            None::<&str>,
+            flags,
+            None::<&str>,
+        )?)
+    }
+}
+
 fn kernel_file_systems(tree: &Tree) -> Result<()> {
     let no = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    fresh(tree, Path::new("/proc"), &Fresh { kind: "proc", flags: no, data: "" })?;
-    fresh(tree, Path::new("/sys"), &Fresh { kind: "sysfs", flags: no | MsFlags::MS_RDONLY, data: "" })
+    fresh(
+        tree,
+        Path::new("/proc"),
+        &Fresh {
+            kind: "proc",
+            flags: no,
+            data: "",
+        },
+    )?;
+    fresh(
+        tree,
+        Path::new("/sys"),
+        &Fresh {
+            kind: "sysfs",
+            flags: no | MsFlags::MS_RDONLY,
+            data: "",
+        },
+    )
 }
 
 fn scratch(tree: &Tree, accounts: &Files) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    fresh(tree, Path::new("/run"), &Fresh { kind: "tmpfs", flags, data: "mode=755" })?;
-    fresh(tree, Path::new("/tmp"), &Fresh { kind: "tmpfs", flags, data: "mode=1777" })?;
-    let lock = Fresh { kind: "tmpfs", flags: flags | MsFlags::MS_NOEXEC, data: "mode=1777,size=5m" };
+    fresh(
+        tree,
+        Path::new("/run"),
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: "mode=755",
+        },
+    )?;
+    fresh(
+        tree,
+        Path::new("/tmp"),
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: "mode=1777",
+        },
+    )?;
+    let lock = Fresh {
+        kind: "tmpfs",
+        flags: flags | MsFlags::MS_NOEXEC,
+        data: "mode=1777,size=5m",
+    };
     fresh(tree, Path::new("/run/lock"), &lock)?;
     tmpfiles::create(tree, accounts);
     Ok(())
 }
-

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -20,7 +20,9 @@ use super::super::spec::{Root, Spec};
 use super::tree::{Tree, by_fd};
 
 /// Directories that often are file systems of their own and that programs cannot do without.
-const PARTS: [&str; 9] = ["/usr", "/etc", "/var", "/opt", "/srv", "/lib", "/lib64", "/bin", "/sbin"];
+const PARTS: [&str; 9] = [
+    "/usr", "/etc", "/var", "/opt", "/srv", "/lib", "/lib64", "/bin", "/sbin",
+];
 
 /// What lies over each part of the tree: `(path in the container, upper directory on the host)`.
 ///
@@ -28,9 +30,15 @@ const PARTS: [&str; 9] = ["/usr", "/etc", "/var", "/opt", "/srv", "/lib", "/lib6
 #[must_use]
 pub fn uppers(spec: &Spec) -> Vec<(PathBuf, PathBuf)> {
     let mut list = vec![(PathBuf::from("/"), spec.layer.join("upper"))];
-    let Ok(parts) = fs::read_dir(spec.layer.join("parts")) else { return list };
+    let Ok(parts) = fs::read_dir(spec.layer.join("parts")) else {
+        return list;
+    };
     for part in parts.flatten() {
-        let name = part.file_name().to_string_lossy().replace("%2f", "/").replace("%25", "%");
+        let name = part
+            .file_name()
+            .to_string_lossy()
+            .replace("%2f", "/")
+            .replace("%25", "%");
         list.push((PathBuf::from(name), part.path().join("upper")));
     }
     list.sort();
@@ -72,13 +80,18 @@ pub fn mount_root(spec: &Spec) -> Result<Tree> {
 pub fn overlay_part(spec: &Spec, tree: &Tree, part: &Path) -> Result<()> {
     let name = part.to_string_lossy().replace('%', "%25").replace('/', "%2f");
     let layer = spec.layer.join("parts").join(name);
-    let target = tree.dir(part).map_err(|source| Error::MountTarget { path: part.to_owned(), source })?;
+    let target = tree.dir(part).map_err(|source| Error::MountTarget {
+        path: part.to_owned(),
+        source,
+    })?;
     overlay(part, &layer, &by_fd(&target))
 }
 
 fn parts_one_by_one(spec: &Spec, tree: &Tree) -> Result<()> {
     for part in PARTS.map(Path::new) {
-        let Ok(kind) = fs::symlink_metadata(part) else { continue };
+        let Ok(kind) = fs::symlink_metadata(part) else {
+            continue;
+        };
         if kind.is_dir() {
             overlay_part(spec, tree, part)?;
         } else if let Ok(to) = fs::read_link(part) {
@@ -88,13 +101,20 @@ fn parts_one_by_one(spec: &Spec, tree: &Tree) -> Result<()> {
         }
     }
     for dir in ["/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/home"] {
-        tree.dir(Path::new(dir)).map_err(|source| Error::path("creating", dir, source))?;
+        tree.dir(Path::new(dir))
+            .map_err(|source| Error::path("creating", dir, source))?;
     }
     Ok(())
 }
 
 fn bind_upper(layer: &Path, target: &Path) -> io::Result<()> {
-    mount(Some(&layer.join("upper")), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    mount(
+        Some(&layer.join("upper")),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
     Ok(())
 }
 
@@ -106,7 +126,10 @@ fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
     if work.is_dir() {
         let _ = fs::remove_dir_all(&work);
     }
-    make_dir(&upper)?;
+    if !upper.is_dir() {
+        make_dir(&upper)?;
+        like(&upper, lower).map_err(|source| Error::path("creating", &upper, source))?;
+    }
     make_dir(&work)?;
     let open = |path: &Path| open_dir(path).map_err(|source| Error::path("opening", path, source));
     let (lower_fd, upper_fd, work_fd) = (open(lower)?, open(&upper)?, open(&work)?);
@@ -121,12 +144,26 @@ fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
     for extra in [",volatile", ",volatile,userxattr", "", ",userxattr"] {
         let data = format!("{dirs}{extra}");
         let flags = MsFlags::MS_NODEV;
-        match mount(Some("overlay"), target, Some("overlay"), flags, Some(data.as_str())) {
+        match mount(
+            Some("overlay"),
+            target,
+            Some("overlay"),
+            flags,
+            Some(data.as_str()),
+        ) {
             Ok(()) => return Ok(()),
             Err(errno) => last = errno,
         }
     }
     Err(Error::path("mounting a copy-on-write view of", lower, last))
+}
+
+/// Owner and mode of a merged directory are those of its upper one.
+fn like(upper: &Path, lower: &Path) -> io::Result<()> {
+    let meta = fs::metadata(lower)?;
+    // An owner that is not mapped into our user namespace cannot be given.
+    let _ = std::os::unix::fs::chown(upper, Some(meta.uid()), Some(meta.gid()));
+    fs::set_permissions(upper, meta.permissions())
 }
 
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
@@ -141,6 +178,13 @@ fn make_dir(path: &Path) -> Result<()> {
 /// Which of [`PARTS`] are mount points here.
 fn separate_mounts() -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points: Vec<PathBuf> = text.lines().filter_map(|line| line.split(' ').nth(4).map(unescape)).collect();
-    PARTS.iter().map(PathBuf::from).filter(|part| points.contains(part)).collect()
+    let points: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4).map(unescape))
+        .collect();
+    PARTS
+        .iter()
+        .map(PathBuf::from)
+        .filter(|part| points.contains(part))
+        .collect()
 }

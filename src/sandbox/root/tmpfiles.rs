@@ -45,7 +45,13 @@ fn make(tree: &Tree, accounts: &Files, wanted: &Wanted) -> std::io::Result<()> {
     let (uid, gid) = (accounts.uid_of(&wanted.user), accounts.gid_of(&wanted.group));
     drop(dir);
     let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-    fchownat(parent.as_fd(), name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags)?;
+    fchownat(
+        parent.as_fd(),
+        name,
+        uid.map(Uid::from_raw),
+        gid.map(Gid::from_raw),
+        flags,
+    )?;
     let mode = Mode::from_bits_truncate(wanted.mode);
     // After the owner, since chown clears the set-group-id bit.
     fchmodat(parent.as_fd(), name, mode, FchmodatFlags::FollowSymlink)?;
@@ -59,18 +65,32 @@ fn parse(line: &str) -> Option<Wanted> {
         return None;
     }
     let path = PathBuf::from(fields.get(1)?);
-    let inside = path.strip_prefix("/run").or_else(|_| path.strip_prefix("/var/run")).ok()?;
-    let plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let inside = path
+        .strip_prefix("/run")
+        .or_else(|_| path.strip_prefix("/var/run"))
+        .ok()?;
+    let plain = inside
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
     // `%` starts a specifier, which we do not expand.
     if !plain || inside.as_os_str().is_empty() || path.to_string_lossy().contains('%') {
         return None;
     }
     let field = |at: usize, default: &str| {
-        let text = fields.get(at).copied().filter(|text| *text != "-").unwrap_or(default);
+        let text = fields
+            .get(at)
+            .copied()
+            .filter(|text| *text != "-")
+            .unwrap_or(default);
         text.trim_start_matches([':', '~']).to_owned()
     };
     let mode = u32::from_str_radix(&field(2, "0755"), 8).ok()? & 0o7777;
-    Some(Wanted { path: Path::new("/run").join(inside), mode, user: field(3, "root"), group: field(4, "root") })
+    Some(Wanted {
+        path: Path::new("/run").join(inside),
+        mode,
+        user: field(3, "root"),
+        group: field(4, "root"),
+    })
 }
 
 #[cfg(test)]
@@ -81,11 +101,20 @@ mod tests {
     fn only_directories_below_run_are_taken() {
         let wanted = parse("d /run/postgresql 2775 postgres pg - -").expect("a directory");
         assert_eq!(wanted.path, Path::new("/run/postgresql"));
-        assert_eq!((wanted.mode, wanted.user.as_str(), wanted.group.as_str()), (0o2775, "postgres", "pg"));
+        assert_eq!(
+            (wanted.mode, wanted.user.as_str(), wanted.group.as_str()),
+            (0o2775, "postgres", "pg")
+        );
         assert_eq!(parse("D! /var/run/x - - -").expect("default mode").mode, 0o755);
         for line in [
-            "", "# d /run/x", "f /run/x", "d /tmp/x 1777 root root", "d /run/../etc 0777 root root",
-            "d /run", "d /run/%u", "d /run/x 9999",
+            "",
+            "# d /run/x",
+            "f /run/x",
+            "d /tmp/x 1777 root root",
+            "d /run/../etc 0777 root root",
+            "d /run",
+            "d /run/%u",
+            "d /run/x 9999",
         ] {
             assert_eq!(parse(line), None, "{line}");
         }

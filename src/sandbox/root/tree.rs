@@ -31,7 +31,9 @@ pub fn by_fd(fd: &impl AsRawFd) -> PathBuf {
 impl Tree {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self { root: nix::fcntl::open(path, flags, Mode::empty())? })
+        Ok(Self {
+            root: nix::fcntl::open(path, flags, Mode::empty())?,
+        })
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -40,7 +42,11 @@ impl Tree {
 
     fn resolve(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let inside = path.strip_prefix("/").unwrap_or(path);
-        let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+        let inside = if inside.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            inside
+        };
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -95,7 +101,9 @@ impl Tree {
             other => return other,
         }
         let parent = self.dir(path.parent().unwrap_or(Path::new("/")))?;
-        let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         // A dangling link is in the way of O_EXCL, which is right: we would not know where it leads.
         let made = nix::fcntl::openat(&parent, name, flags, Mode::from_bits_truncate(0o644))?;
@@ -119,9 +127,16 @@ impl Tree {
 
     /// Names in a directory; empty if there is none.
     pub fn names(&self, path: &Path) -> Vec<PathBuf> {
-        let Ok(dir) = self.find(path) else { return Vec::new() };
-        let Ok(entries) = std::fs::read_dir(by_fd(&dir)) else { return Vec::new() };
-        entries.flatten().map(|entry| path.join(entry.file_name())).collect()
+        let Ok(dir) = self.find(path) else {
+            return Vec::new();
+        };
+        let Ok(entries) = std::fs::read_dir(by_fd(&dir)) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .map(|entry| path.join(entry.file_name()))
+            .collect()
     }
 }
 
@@ -138,15 +153,31 @@ pub struct Fresh<'a> {
 
 impl Fresh<'_> {
     pub fn on(&self, target: &OwnedFd, name: &Path) -> Result<()> {
-        mount(Some(self.kind), &by_fd(target), Some(self.kind), self.flags, Some(self.data))
-            .map_err(|errno| Error::path(format!("mounting {} on", self.kind), name, errno))
+        mount(
+            Some(self.kind),
+            &by_fd(target),
+            Some(self.kind),
+            self.flags,
+            Some(self.data),
+        )
+        .map_err(|errno| Error::path(format!("mounting {} on", self.kind), name, errno))
     }
 }
 
 /// Binds `source` on `target`, with everything mounted below it if `recursive`.
 pub fn bind(source: &impl AsRawFd, target: &OwnedFd, recursive: bool) -> nix::Result<()> {
-    let flags = if recursive { MsFlags::MS_BIND | MsFlags::MS_REC } else { MsFlags::MS_BIND };
-    mount(Some(&by_fd(source)), &by_fd(target), None::<&str>, flags, None::<&str>)
+    let flags = if recursive {
+        MsFlags::MS_BIND | MsFlags::MS_REC
+    } else {
+        MsFlags::MS_BIND
+    };
+    mount(
+        Some(&by_fd(source)),
+        &by_fd(target),
+        None::<&str>,
+        flags,
+        None::<&str>,
+    )
 }
 
 /// Sets attributes on the mount at `path` and below, by mount_setattr(2) or, before Linux 5.12, by remounting
@@ -167,4 +198,3 @@ pub fn restrict(tree: &Tree, path: &Path, attributes: u64) -> io::Result<()> {
     }
     mount(None::<&str>, &by_fd(&fd), None::<&str>, flags, None::<&str>).map_err(io::Error::from)
 }
-

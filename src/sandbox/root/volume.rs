@@ -34,7 +34,11 @@ pub fn name_service(spec: &Spec, tree: &Tree) -> Result<()> {
                 other => other?,
             };
             bind(&file, &target, false)?;
-            restrict(tree, &path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+            restrict(
+                tree,
+                &path,
+                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+            )
         };
         mount().map_err(|source| Error::path("mounting", &path, source))?;
     }
@@ -42,9 +46,19 @@ pub fn name_service(spec: &Spec, tree: &Tree) -> Result<()> {
 }
 
 pub fn tmpfs(tree: &Tree, wanted: &Tmpfs) -> Result<()> {
-    let size = wanted.size.map_or_else(String::new, |bytes| format!(",size={bytes}"));
+    let size = wanted
+        .size
+        .map_or_else(String::new, |bytes| format!(",size={bytes}"));
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    fresh(tree, &wanted.dst, &Fresh { kind: "tmpfs", flags, data: &format!("mode=1777{size}") })
+    fresh(
+        tree,
+        &wanted.dst,
+        &Fresh {
+            kind: "tmpfs",
+            flags,
+            data: &format!("mode=1777{size}"),
+        },
+    )
 }
 
 /// Binds a volume with everything below it, never set-uid, never with devices.
@@ -52,11 +66,21 @@ pub fn volume(tree: &Tree, volume: &Volume) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let source = nix::fcntl::open(&volume.src, flags, Mode::empty())
         .map_err(|errno| Error::path("opening volume", &volume.src, errno))?;
-    let target = if is_dir(&source) { tree.dir(&volume.dst) } else { tree.file(&volume.dst) };
-    let target = target.map_err(|source| Error::MountTarget { path: volume.dst.clone(), source })?;
-    bind(&source, &target, true)
-        .map_err(|errno| Error::path("mounting volume", &volume.src, errno))?;
+    let target = if is_dir(&source) {
+        tree.dir(&volume.dst)
+    } else {
+        tree.file(&volume.dst)
+    };
+    let target = target.map_err(|source| Error::MountTarget {
+        path: volume.dst.clone(),
+        source,
+    })?;
+    bind(&source, &target, true).map_err(|errno| Error::path("mounting volume", &volume.src, errno))?;
     let read_only = if volume.read_only { MOUNT_ATTR_RDONLY } else { 0 };
-    restrict(tree, &volume.dst, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | read_only)
-        .map_err(|source| Error::path("restricting volume", &volume.dst, source))
+    restrict(
+        tree,
+        &volume.dst,
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | read_only,
+    )
+    .map_err(|source| Error::path("restricting volume", &volume.dst, source))
 }

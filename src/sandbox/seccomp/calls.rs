@@ -76,8 +76,15 @@ pub const UNNAMED: &[(u32, u32)] = &[(333, 333), (335, 335), (451, 461), (462, 4
 
 /// As above, with renameat, `sync_file_range`, getrlimit and setrlimit.
 #[cfg(target_arch = "aarch64")]
-pub const UNNAMED: &[(u32, u32)] =
-    &[(38, 38), (84, 84), (163, 164), (292, 292), (451, 461), (462, 466), (468, 469)];
+pub const UNNAMED: &[(u32, u32)] = &[
+    (38, 38),
+    (84, 84),
+    (163, 164),
+    (292, 292),
+    (451, 461),
+    (462, 466),
+    (468, 469),
+];
 
 /// The last number this file knows of; beyond it the answer is "no such call".
 pub const LAST_KNOWN: u32 = 469;

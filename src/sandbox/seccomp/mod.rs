@@ -23,14 +23,29 @@ const EPERM: u16 = 1;
 const ENOSYS: u16 = 38;
 
 /// `CLONE_NEW*` of clone(2): namespaces need clone3, unshare or this.
-static CLONE: Check = Check { argument: 0, when: When::NoneOf(0x7e02_0000), errno: EPERM };
+static CLONE: Check = Check {
+    argument: 0,
+    when: When::NoneOf(0x7e02_0000),
+    errno: EPERM,
+};
 /// Putting characters into somebody's terminal (TIOCSTI, TIOCLINUX).
-static IOCTL: Check = Check { argument: 1, when: When::NotIn(&[0x5412, 0x541c]), errno: EPERM };
+static IOCTL: Check = Check {
+    argument: 1,
+    when: When::NotIn(&[0x5412, 0x541c]),
+    errno: EPERM,
+};
 /// Linux, Linux with UNAME26, their no-randomisation twins are out, and the query.
-static PERSONALITY: Check =
-    Check { argument: 0, when: When::In(&[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]), errno: EPERM };
+static PERSONALITY: Check = Check {
+    argument: 0,
+    when: When::In(&[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]),
+    errno: EPERM,
+};
 /// `AF_ALG` is the kernel's crypto, `AF_VSOCK` reaches the machine's hypervisor past any network namespace.
-static SOCKET: Check = Check { argument: 0, when: When::NotIn(&[38, 40]), errno: EPERM };
+static SOCKET: Check = Check {
+    argument: 0,
+    when: When::NotIn(&[38, 40]),
+    errno: EPERM,
+};
 
 /// The answer to every number that does not simply fail.
 fn rules(caps: Set) -> BTreeMap<u32, Action> {
@@ -48,8 +63,11 @@ fn rules(caps: Set) -> BTreeMap<u32, Action> {
         }
     }
     let namespaces = caps.has(SYS_ADMIN);
-    let (clone, clone3) =
-        if namespaces { (Action::Allow, Action::Allow) } else { (Action::Check(&CLONE), Action::Fail(ENOSYS)) };
+    let (clone, clone3) = if namespaces {
+        (Action::Allow, Action::Allow)
+    } else {
+        (Action::Check(&CLONE), Action::Fail(ENOSYS))
+    };
     rules.insert(number(libc::SYS_clone), clone);
     // Its flags are behind a pointer, where a filter cannot look; C libraries fall back to clone.
     rules.insert(number(libc::SYS_clone3), clone3);
@@ -60,7 +78,9 @@ fn rules(caps: Set) -> BTreeMap<u32, Action> {
 }
 
 fn answer(rules: &BTreeMap<u32, Action>, number: u32) -> Action {
-    let hole = calls::HOLES.iter().any(|(first, last)| (*first..=*last).contains(&number));
+    let hole = calls::HOLES
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&number));
     match rules.get(&number) {
         Some(action) => *action,
         None if number > calls::LAST_KNOWN || hole => Action::Fail(ENOSYS),
@@ -89,12 +109,24 @@ pub(super) fn filter(caps: Set) -> Vec<Insn> {
 pub(super) fn install(filter: &mut [Insn]) -> Result<()> {
     let len = libc::c_ushort::try_from(filter.len())
         .map_err(|_| Error::system("system call filter", io::Error::from_raw_os_error(libc::E2BIG)))?;
-    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    let program = libc::sock_fprog {
+        len,
+        filter: filter.as_mut_ptr(),
+    };
     // SAFETY: `program` describes `filter`, which outlives the call; the kernel copies it.
-    let done =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
     if done < 0 {
-        return Err(Error::system("installing the system call filter", io::Error::last_os_error()));
+        return Err(Error::system(
+            "installing the system call filter",
+            io::Error::last_os_error(),
+        ));
     }
     Ok(())
 }
@@ -118,7 +150,19 @@ mod tests {
 
     #[test]
     fn the_program_agrees_with_the_table_for_every_number() {
-        let values = [0, 8, 0x5412, 0x541c, 38, 40, 2, 0x20008, 0x1000_0000, 0x0002_0000, 0xffff_ffff];
+        let values = [
+            0,
+            8,
+            0x5412,
+            0x541c,
+            38,
+            40,
+            2,
+            0x20008,
+            0x1000_0000,
+            0x0002_0000,
+            0xffff_ffff,
+        ];
         for caps in [&[][..], &["SYS_ADMIN".to_owned()], &["ALL".to_owned()]] {
             let rules = rules(Set::chosen(caps, &[]).expect("known"));
             let code = tree::program(ARCH, &ranges(&rules));
@@ -129,7 +173,11 @@ mod tests {
                     for value in [value, value | 0xdead_beef_0000_0000] {
                         let args = [value; 6];
                         let wanted = expected(answer(&rules, number), args);
-                        assert_eq!(run(&code, ARCH, number, args), wanted, "call {number} with {value:#x}");
+                        assert_eq!(
+                            run(&code, ARCH, number, args),
+                            wanted,
+                            "call {number} with {value:#x}"
+                        );
                     }
                 }
             }
@@ -145,7 +193,13 @@ mod tests {
             run(code, ARCH, u32::try_from(call).expect("positive"), [0; 6])
         };
         let eperm = libc::SECCOMP_RET_ERRNO | u32::from(EPERM);
-        for call in [libc::SYS_mount, libc::SYS_unshare, libc::SYS_setns, libc::SYS_bpf, libc::SYS_umount2] {
+        for call in [
+            libc::SYS_mount,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_bpf,
+            libc::SYS_umount2,
+        ] {
             assert_eq!(verdict(&code, call), eperm, "{call}");
             assert_eq!(verdict(&admin, call), libc::SECCOMP_RET_ALLOW, "{call}");
         }
@@ -162,6 +216,9 @@ mod tests {
         ] {
             assert_eq!(verdict(&code, call), eperm, "{call}");
         }
-        assert_eq!(verdict(&code, libc::SYS_clone3), libc::SECCOMP_RET_ERRNO | u32::from(ENOSYS));
+        assert_eq!(
+            verdict(&code, libc::SYS_clone3),
+            libc::SECCOMP_RET_ERRNO | u32::from(ENOSYS)
+        );
     }
 }

@@ -62,7 +62,12 @@ const OFFSET_ARCH: u32 = 4;
 const OFFSET_ARGS: u32 = 16;
 
 fn insn(code: u16, k: u32) -> Insn {
-    Insn { code, jt: 0, jf: 0, k }
+    Insn {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Insn {
@@ -113,7 +118,9 @@ fn search(ranges: &[(u32, Action)]) -> Vec<Insn> {
 }
 
 fn leaf(action: Action) -> Vec<Insn> {
-    let Action::Check(check) = action else { return vec![insn(RETURN, verdict(action))] };
+    let Action::Check(check) = action else {
+        return vec![insn(RETURN, verdict(action))];
+    };
     let allow = insn(RETURN, verdict(Action::Allow));
     let refuse = insn(RETURN, verdict(Action::Fail(check.errno)));
     let mut code = vec![insn(LOAD, OFFSET_ARGS + 8 * check.argument)];
@@ -168,7 +175,11 @@ pub mod interpreter {
             4 => arch,
             _ => {
                 let arg = args[(offset as usize - 16) / 8];
-                if offset % 8 == 0 { arg as u32 } else { (arg >> 32) as u32 }
+                if offset % 8 == 0 {
+                    arg as u32
+                } else {
+                    (arg >> 32) as u32
+                }
             }
         }
     }

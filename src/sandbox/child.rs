@@ -1,6 +1,6 @@
 //! The child's way from clone3 to its command: root, go, cgroup namespace, then pid 1's loop or exec.
 //!
-//! Never returns, and never runs a destructor. It is tied to its launcher (PR_SET_PDEATHSIG, end of file on
+//! Never returns, and never runs a destructor. It is tied to its launcher (`PR_SET_PDEATHSIG`, end of file on
 //! the go line) until the launcher commits, so that a launcher killed at any step leaves nothing behind.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -101,13 +101,14 @@ impl Child<'_> {
                 self.report.failed(&error);
                 syscall::exit(error.exit_code())
             }
-            Ok((account, pty)) => match self.keeper.take() {
-                Some(keeper) => self.serve(keeper, &account, pty),
-                None => {
+            Ok((account, pty)) => {
+                if let Some(keeper) = self.keeper.take() {
+                    self.serve(keeper, &account, pty)
+                } else {
                     let stdio = self.stdio(pty);
                     self.payload.run(&account, stdio, self.report)
                 }
-            },
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Enters all namespaces at once through the pidfd of pid 1, hidden from ptrace before it does
 //! (CVE-2016-9962). The helper that enters stays outside the pid namespace; what it starts inside is a
-//! sibling of it (CLONE_PARENT), so that the launcher itself is the parent and gets the exit status.
+//! sibling of it (`CLONE_PARENT`), so that the launcher itself is the parent and gets the exit status.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! Processes by pid and start time, so that a reused pid is never mistaken for the container.
 //!
-//! Waits by polling a pidfd (readable once the process ended, pidfd_open(2)); never on SIGCHLD, which can be
+//! Waits by polling a pidfd (readable once the process ended, `pidfd_open(2)`); never on SIGCHLD, which can be
 //! missed, and never by sleeping.
 
 use std::io;

@@ -57,7 +57,7 @@ pub(super) fn clone3(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::
 /// `libc` declares it as a `c_int`, in which it does not fit.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// `struct mount_attr` of mount_setattr(2), first version.
+/// `struct mount_attr` of `mount_setattr(2)`, first version.
 #[repr(C)]
 struct MountAttr {
     set: u64,
@@ -207,7 +207,7 @@ pub(super) fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
-/// An unprivileged user namespace may not change supplementary groups at all (user_namespaces(7)).
+/// An unprivileged user namespace may not change supplementary groups at all (`user_namespaces(7)`).
 fn setgroups_denied() -> bool {
     std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
@@ -265,18 +265,18 @@ pub(super) fn rename_process(name: &str) {
         .collect();
     let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<usize>().ok());
     // Fields 48 and 49 are where the arguments start and end (proc_pid_stat(5)).
-    let (Some(start), Some(end)) = (field(48), field(49)) else {
+    let (Some(first), Some(end)) = (field(48), field(49)) else {
         return;
     };
-    if start == 0 || end <= start {
+    if first == 0 || end <= first {
         return;
     }
-    let kept = name.len().min(end - start - 1);
+    let kept = name.len().min(end - first - 1);
     // SAFETY: the kernel put the arguments there, on the writable stack of this process, and says where they
     // are; nobody here reads them any more.
     unsafe {
-        let at = std::ptr::with_exposed_provenance_mut::<u8>(start);
-        std::ptr::write_bytes(at, 0, end - start);
+        let at = std::ptr::with_exposed_provenance_mut::<u8>(first);
+        std::ptr::write_bytes(at, 0, end - first);
         std::ptr::copy_nonoverlapping(name.as_ptr(), at, kept);
     }
 }

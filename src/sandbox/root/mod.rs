@@ -1,7 +1,7 @@
 //! The tree the container sees: built in the child's own mount namespace, then made its `/`.
 //!
 //! Must not mount anything the host could see (everything is private before the first mount). Relies on
-//! mount_namespaces(7), overlayfs.rst and pivot_root(2).
+//! `mount_namespaces(7)`, overlayfs.rst and `pivot_root(2)`.
 
 mod device;
 mod mask;

@@ -82,7 +82,8 @@ pub(super) fn find(command: &[String], search: &OsStr, own: Option<Identity>) ->
     })
 }
 
-fn locate(name: &str, search: &OsStr) -> Result<PathBuf> {
+/// Where `name` is, searched for as a shell does.
+pub(super) fn locate(name: &str, search: &OsStr) -> Result<PathBuf> {
     if name.contains('/') {
         let path = PathBuf::from(name);
         return match executable(&path) {

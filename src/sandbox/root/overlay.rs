@@ -15,7 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
 use super::super::cgroup::unescape;
-use super::super::error::{Error, Result};
+use super::super::error::{Error, Result, VIEW};
 use super::super::spec::{Root, Spec};
 use super::tree::{Tree, by_fd};
 
@@ -155,7 +155,7 @@ fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
             Err(errno) => last = errno,
         }
     }
-    Err(Error::path("mounting a copy-on-write view of", lower, last))
+    Err(Error::path(VIEW, lower, last))
 }
 
 /// Owner and mode of a merged directory are those of its upper one.

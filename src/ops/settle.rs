@@ -107,8 +107,11 @@ impl Moat {
             at: Place::Host,
             which: Ruleset::WayOut,
         };
-        let mut needed: Vec<Object> =
-            self.families().into_iter().flat_map(|f| desired::host_policy(&self.names, f)).collect();
+        let mut needed: Vec<Object> = self
+            .families()
+            .into_iter()
+            .flat_map(|f| desired::host_policy(&self.names, f))
+            .collect();
         needed.push(ruleset);
         if needed.iter().any(|o| !self.has(o)) {
             return Ok(false);

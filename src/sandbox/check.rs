@@ -9,7 +9,8 @@ use nix::sys::termios::tcgetattr;
 
 use super::account::Files;
 use super::error::{Error, Result};
-use super::payload::Payload;
+use super::payload::{DEFAULT_PATH, Payload};
+use super::program;
 use super::spec::{Root, Spec};
 
 /// Says whether `spec` can be launched, as far as the host can tell.
@@ -31,6 +32,7 @@ pub fn prepare(spec: &Spec) -> Result<()> {
                 std::fs::metadata(path).map_err(|source| Error::path("sharing", path, source))?;
             }
             Files::of_this_root()?.resolve(spec.user.as_deref())?;
+            command_on_host(spec)?;
         }
         Root::Dir(dir) => match std::fs::metadata(dir) {
             Ok(meta) if meta.is_dir() => {}
@@ -39,6 +41,27 @@ pub fn prepare(spec: &Spec) -> Result<()> {
         },
     }
     Ok(())
+}
+
+/// A command of the host view is the host's, unless something is mounted over it. Whether it may be executed
+/// only the child can tell, as the user it becomes.
+fn command_on_host(spec: &Spec) -> Result<()> {
+    let covered = !spec.volumes.is_empty() || !spec.tmpfs.is_empty();
+    let Some(name) = spec.command.first() else {
+        return Err(Error::NoCommand);
+    };
+    if covered || name.contains('/') {
+        return Ok(());
+    }
+    let path = spec
+        .env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(DEFAULT_PATH, |(_, value)| value);
+    match program::locate(name, OsStr::new(path)) {
+        Err(error @ Error::CommandNotFound { .. }) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn not_a_dir(what: &str, path: &Path) -> Error {

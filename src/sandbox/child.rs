@@ -1,6 +1,6 @@
 //! The child's way from clone3 to its command: root, go, cgroup namespace, then pid 1's loop or exec.
 //!
-//! Never returns, and never runs a destructor. It is tied to its launcher (PR_SET_PDEATHSIG, end of file on
+//! Never returns, and never runs a destructor. It is tied to its launcher (`PR_SET_PDEATHSIG`, end of file on
 //! the go line) until the launcher commits, so that a launcher killed at any step leaves nothing behind.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -101,13 +101,14 @@ impl Child<'_> {
                 self.report.failed(&error);
                 syscall::exit(error.exit_code())
             }
-            Ok((account, pty)) => match self.keeper.take() {
-                Some(keeper) => self.serve(keeper, &account, pty),
-                None => {
+            Ok((account, pty)) => {
+                if let Some(keeper) = self.keeper.take() {
+                    self.serve(keeper, &account, pty)
+                } else {
                     let stdio = self.stdio(pty);
                     self.payload.run(&account, stdio, self.report)
                 }
-            },
+            }
         }
     }
 
@@ -123,7 +124,7 @@ impl Child<'_> {
             .map_err(|errno| Error::system("setting the host name", errno))?;
         let built = root::build(self.spec)?;
         let account = built.accounts.resolve(self.spec.user.as_deref())?;
-        built.enter(self.spec.read_only)?;
+        built.enter(self.spec)?;
         let pty = if self.payload.tty {
             Some(self.open_terminal(&account)?)
         } else {
@@ -203,9 +204,9 @@ fn lower_rights() -> Result<()> {
             let _ = onto(&null, number);
         }
     }
-    let keep = Set::only(KILL);
-    capabilities::bound(keep)?;
-    capabilities::keep_only(keep)?;
+    // The bounding set stays: it matters to exec only, which no_new_privs and this code rule out.
+    capabilities::keep_only(Set::only(KILL))?;
     let _ = syscall::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0);
+    syscall::rename_process("moat-init");
     Ok(())
 }

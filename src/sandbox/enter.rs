@@ -2,7 +2,7 @@
 //!
 //! Enters all namespaces at once through the pidfd of pid 1, hidden from ptrace before it does
 //! (CVE-2016-9962). The helper that enters stays outside the pid namespace; what it starts inside is a
-//! sibling of it (CLONE_PARENT), so that the launcher itself is the parent and gets the exit status.
+//! sibling of it (`CLONE_PARENT`), so that the launcher itself is the parent and gets the exit status.
 
 use std::fs::File;
 use std::io::Write;
@@ -47,10 +47,9 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
         Cloned::Parent { pidfd, .. } => pidfd,
     };
     drop(helper);
-    let received = channel::receive_fd(&ours);
+    let (process, master) = receive(&ours, request.tty);
     let _ = syscall::wait_child(&syscall::Child::Pidfd(helper_fd.as_fd()), true);
     let ready = report::read(report);
-    let process = received.ok().and_then(|(_, fd)| fd);
     let (Some(process), Ok(true)) = (&process, &ready) else {
         if let Some(process) = &process {
             // Never left to others: a zombie in it keeps the whole pid namespace from ending.
@@ -59,11 +58,6 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
         return Err(ready.err().unwrap_or_else(|| Error::DiedEarly {
             status: "killed".to_owned(),
         }));
-    };
-    let master = if request.tty {
-        channel::receive_fd(&ours).ok().and_then(|(_, fd)| fd)
-    } else {
-        None
     };
     let terminal = master.as_ref().map(AsFd::as_fd);
     Relay {
@@ -77,6 +71,23 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
         Err(source) => Err(Error::system("waiting for the command", source)),
     }
 }
+
+/// The pidfd from the helper and the terminal from the command, which come in any order.
+fn receive(socket: &OwnedFd, tty: bool) -> (Option<OwnedFd>, Option<OwnedFd>) {
+    let (mut process, mut master) = (None, None);
+    while process.is_none() || (tty && master.is_none()) {
+        match channel::receive_fd(socket) {
+            Ok((tag, Some(fd))) if tag == PROCESS => process = Some(fd),
+            Ok((tag, Some(fd))) if tag == TERMINAL => master = Some(fd),
+            // End of file: whoever should have sent it is dead, and the report says why.
+            _ => break,
+        }
+    }
+    (process, master)
+}
+
+const PROCESS: &[u8] = b"p";
+const TERMINAL: &[u8] = b"t";
 
 struct Helper {
     payload: Payload,
@@ -95,7 +106,7 @@ impl Helper {
         match syscall::clone3(libc::CLONE_PARENT, None) {
             Ok(Cloned::Child) => self.inside(),
             Ok(Cloned::Parent { pidfd, .. }) => {
-                let _ = channel::send_fd(&self.launcher, b"p", pidfd.as_raw_fd());
+                let _ = channel::send_fd(&self.launcher, PROCESS, pidfd.as_raw_fd());
                 syscall::exit(0)
             }
             Err(source) => {
@@ -157,8 +168,7 @@ impl Helper {
             ));
         }
         let pty = terminal::allocate(account.uid)?;
-        // Sent before our pidfd may be: the launcher tells them apart by the byte.
-        channel::send_fd(&self.launcher, b"t", pty.master.as_raw_fd())
+        channel::send_fd(&self.launcher, TERMINAL, pty.master.as_raw_fd())
             .map_err(|errno| Error::system("handing over the terminal", errno))?;
         Ok((account, Stdio::Terminal(pty.slave)))
     }

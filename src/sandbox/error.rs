@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// What failed when an overlay could not be mounted.
+pub(super) const VIEW: &str = "mounting a copy-on-write view of";
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything that can go wrong in this layer.
@@ -124,11 +127,19 @@ impl Error {
                 "a script needs a first line such as `#!/bin/sh`, a program the right architecture"
             }
             Self::Limit { .. } => "`moat doctor` says which cgroup controllers this kernel offers",
+            Self::MountTarget { .. } => {
+                "a symbolic link that leads nowhere, or a file in the way, cannot be mounted on"
+            }
             Self::NoTerminal => "leave out `-t`, or leave out `-i`",
             Self::UnknownCapability { .. } => {
                 "names are as in capabilities(7), with or without `CAP_`, or `ALL`"
             }
             Self::UnknownUlimit { .. } => "names are as in getrlimit(2), such as `nofile` or `nproc`",
+            Self::Path { what, source, .. }
+                if what.starts_with(VIEW) && source.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                "the container's layer cannot lie on an overlay itself: put it on another file system"
+            }
             Self::System { source, .. } | Self::Path { source, .. } => return errno_hint(source),
             _ => return None,
         };

@@ -6,7 +6,6 @@
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::cgroup::Joining;
@@ -19,26 +18,11 @@ use super::payload::Payload;
 use super::report::{self, Reporter};
 use super::spec::Spec;
 use super::status::Status;
+use super::step::step;
 use super::supervisor;
 use super::syscall::{self, Cloned};
 use super::watch::COMMIT;
 use super::{check, process};
-
-/// Called at each step of the launcher, for tests that stop or kill it there.
-pub type StepHook = fn(&'static str) -> std::io::Result<()>;
-
-/// The hook; unset in production.
-pub static STEP: OnceLock<StepHook> = OnceLock::new();
-
-pub(super) fn step(name: &'static str) -> Result<()> {
-    match STEP.get() {
-        Some(hook) => hook(name).map_err(|source| Error::Step {
-            step: name.to_owned(),
-            source,
-        }),
-        None => Ok(()),
-    }
-}
 
 const NAMESPACES: libc::c_int =
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;

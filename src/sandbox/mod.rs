@@ -32,9 +32,12 @@ mod seccomp;
 mod signals;
 mod spec;
 mod status;
+mod step;
 mod supervisor;
 mod syscall;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use cgroup::freeze;
@@ -43,10 +46,11 @@ pub use cleanup::{cleanup, kill_all, remove_tree};
 pub use enter::exec;
 pub use error::{Error, Result};
 pub use foreground::Running;
-pub use launch::{Launched, STEP, StepHook, launch};
+pub use launch::{Launched, launch};
 pub use log::logs;
 pub use probe::probe;
 pub use process::{is_alive, signal, start_time, wait_end, wait_gone};
 pub use root::uppers;
 pub use spec::{ExecRequest, Limits, Root, Spec, Tmpfs, Volume};
 pub use status::{exit_code, finished_at};
+pub use step::{STEP, StepHook};

@@ -23,9 +23,10 @@ use super::spec::{ExecRequest, Spec};
 use super::terminal;
 use super::{signals, syscall};
 
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What to run and with which rights: worked out before anything is created.
+#[allow(clippy::struct_excessive_bools)] // independent of one another
 pub(super) struct Payload {
     command: Vec<String>,
     env: Vec<(String, String)>,

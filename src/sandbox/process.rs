@@ -1,6 +1,6 @@
 //! Processes by pid and start time, so that a reused pid is never mistaken for the container.
 //!
-//! Waits by polling a pidfd (readable once the process ended, pidfd_open(2)); never on SIGCHLD, which can be
+//! Waits by polling a pidfd (readable once the process ended, `pidfd_open(2)`); never on SIGCHLD, which can be
 //! missed, and never by sleeping.
 
 use std::io;
@@ -23,7 +23,7 @@ pub fn start_time(pid: i32) -> Option<u64> {
 /// Whether this very process still runs; a zombie does not.
 #[must_use]
 pub fn is_alive(pid: i32, started: u64) -> bool {
-    open(pid, started).is_ok_and(|pidfd| !wait_gone(pidfd.as_fd(), Duration::ZERO).unwrap_or(true))
+    open(pid, started).is_ok()
 }
 
 /// A pidfd of this very process.
@@ -32,12 +32,10 @@ pub(super) fn open(pid: i32, started: u64) -> Result<OwnedFd> {
         Some(libc::ESRCH | libc::EINVAL) => Error::Gone { pid },
         _ => Error::system(format!("opening process {pid}"), source),
     })?;
-    // Checked after opening: from here on the descriptor names this process whatever becomes of the pid.
-    if start_time(pid) == Some(started) {
-        Ok(pidfd)
-    } else {
-        Err(Error::Gone { pid })
-    }
+    // Checked after opening: from here on the descriptor names this process whatever becomes of the pid. One
+    // that ended and was not reaped yet still has its pid, but is as good as gone.
+    let gone = start_time(pid) != Some(started) || wait_gone(pidfd.as_fd(), Duration::ZERO)?;
+    if gone { Err(Error::Gone { pid }) } else { Ok(pidfd) }
 }
 
 /// Sends a signal to this very process.

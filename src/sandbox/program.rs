@@ -82,7 +82,8 @@ pub(super) fn find(command: &[String], search: &OsStr, own: Option<Identity>) ->
     })
 }
 
-fn locate(name: &str, search: &OsStr) -> Result<PathBuf> {
+/// Where `name` is, searched for as a shell does.
+pub(super) fn locate(name: &str, search: &OsStr) -> Result<PathBuf> {
     if name.contains('/') {
         let path = PathBuf::from(name);
         return match executable(&path) {
@@ -107,7 +108,7 @@ fn locate(name: &str, search: &OsStr) -> Result<PathBuf> {
         match executable(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.raw_os_error() == Some(libc::EACCES) && path.is_file() => {
-                refused = Some(error)
+                refused = Some(error);
             }
             Err(_) => {}
         }
@@ -181,7 +182,7 @@ fn follow(
     Err(Problem::Io(io::Error::from_raw_os_error(libc::ELOOP)))
 }
 
-/// The interpreter and its one argument, as the kernel reads them (fs/binfmt_script.c).
+/// The interpreter and its one argument, as the kernel reads them (`fs/binfmt_script.c`).
 fn shebang(file: &File) -> Option<(PathBuf, Option<OsString>)> {
     let mut head = Vec::with_capacity(256);
     file.take(256).read_to_end(&mut head).ok()?;

@@ -9,30 +9,17 @@ use super::error::{Error, Result};
 use super::syscall;
 
 /// Everything pid 1 passes on to the command: all that a person or a program sends on purpose.
+#[rustfmt::skip]
 const FORWARDED: [i32; 13] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTERM,
-    libc::SIGCONT,
-    libc::SIGALRM,
-    libc::SIGWINCH,
-    libc::SIGURG,
-    libc::SIGIO,
-    libc::SIGPWR,
+    libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM,
+    libc::SIGCONT, libc::SIGALRM, libc::SIGWINCH, libc::SIGURG, libc::SIGIO, libc::SIGPWR,
     libc::SIGTSTP,
 ];
 
 /// What a launcher in the foreground passes on; stopping it with ^Z stays its own affair.
+#[rustfmt::skip]
 const RELAYED: [i32; 7] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTERM,
+    libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM,
     libc::SIGWINCH,
 ];
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One container: its root, its process and its limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of the command line
 pub struct Spec {
     /// Short and unique on this host: it names the cgroup.
     pub id: String,

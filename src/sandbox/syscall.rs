@@ -57,7 +57,7 @@ pub(super) fn clone3(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::
 /// `libc` declares it as a `c_int`, in which it does not fit.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// `struct mount_attr` of mount_setattr(2), first version.
+/// `struct mount_attr` of `mount_setattr(2)`, first version.
 #[repr(C)]
 struct MountAttr {
     set: u64,
@@ -207,7 +207,7 @@ pub(super) fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
-/// An unprivileged user namespace may not change supplementary groups at all (user_namespaces(7)).
+/// An unprivileged user namespace may not change supplementary groups at all (`user_namespaces(7)`).
 fn setgroups_denied() -> bool {
     std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
@@ -247,6 +247,38 @@ pub(super) fn exec(target: &Program<'_>, argv: &[CString], env: &[CString]) -> i
 pub(super) enum Program<'a> {
     Path(&'a CString),
     Open(BorrowedFd<'a>),
+}
+
+/// Replaces this process's name and argument list as others see them: a fork shows those of its origin,
+/// which say more than the container should know.
+///
+/// Only for a process that never looks at its own arguments again.
+pub(super) fn rename_process(name: &str) {
+    let Ok(c_name) = CString::new(name) else { return };
+    // SAFETY: PR_SET_NAME reads a C string of at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c_name.as_ptr(), 0, 0, 0) };
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
+    let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<usize>().ok());
+    // Fields 48 and 49 are where the arguments start and end (proc_pid_stat(5)).
+    let (Some(first), Some(end)) = (field(48), field(49)) else {
+        return;
+    };
+    if first == 0 || end <= first {
+        return;
+    }
+    let kept = name.len().min(end - first - 1);
+    // SAFETY: the kernel put the arguments there, on the writable stack of this process, and says where they
+    // are; nobody here reads them any more.
+    unsafe {
+        let at = std::ptr::with_exposed_provenance_mut::<u8>(first);
+        std::ptr::write_bytes(at, 0, end - first);
+        std::ptr::copy_nonoverlapping(name.as_ptr(), at, kept);
+    }
 }
 
 /// Ends this process at once, running no destructor and no handler of the C library.

@@ -147,16 +147,14 @@ impl Watch {
 
     fn hear_life(&mut self) {
         let Some(life) = self.life.take() else { return };
-        match channel::hear(life.as_fd()) {
-            Some(COMMIT) => {
-                let _: Result<()> = signals::die_with_parent(false);
-            }
-            // The launcher died before it could tell anybody of this container.
-            _ => {
-                let _ = syscall::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
-                syscall::exit(125);
-            }
+        if channel::hear(life.as_fd()) == Some(COMMIT) {
+            // Before `life` is closed, which is the answer.
+            let _: Result<()> = signals::die_with_parent(false);
+            return;
         }
+        // The launcher died before it could tell anybody of this container.
+        let _ = syscall::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        syscall::exit(125);
     }
 
     /// Passes signals on; the exit status if the command was among the children that ended.

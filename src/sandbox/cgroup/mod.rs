@@ -125,10 +125,7 @@ fn wanted(limits: &Limits) -> Vec<Limit> {
             },
             v2: Files {
                 must: vec![("memory.max", bytes)],
-                may: vec![
-                    ("memory.swap.max", "0".to_owned()),
-                    ("memory.oom.group", "1".to_owned()),
-                ],
+                may: vec![("memory.swap.max", "0".to_owned())],
             },
         });
     }

@@ -15,7 +15,8 @@ use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, makedev, mknod
 use nix::unistd::symlinkat;
 
 use super::super::error::{Error, Result};
-use super::tree::{Fresh, Tree, bind};
+use super::super::syscall::MOUNT_ATTR_RDONLY;
+use super::tree::{Fresh, Tree, bind, restrict};
 
 const NODES: [(&str, u64, u64); 6] = [
     ("null", 1, 3),
@@ -101,7 +102,7 @@ fn make_node(tree: &Tree, dev: &OwnedFd, (name, major, minor): (&str, u64, u64))
     let path = Path::new("/dev").join(name);
     let number = makedev(major, minor);
     let mode = Mode::from_bits_truncate(0o666);
-    let made = mknodat(dev, name, SFlag::S_IFCHR, mode, number)
+    let created = mknodat(dev, name, SFlag::S_IFCHR, mode, number)
         // The umask of our caller took part in it.
         .and_then(|()| fchmodat(dev.as_fd(), name, mode, FchmodatFlags::FollowSymlink))
         // A kernel of a user namespace may make the node and refuse to open it.
@@ -113,7 +114,7 @@ fn make_node(tree: &Tree, dev: &OwnedFd, (name, major, minor): (&str, u64, u64))
                 Mode::empty(),
             )
         });
-    match made {
+    match created {
         Ok(_) | Err(nix::errno::Errno::ENXIO) => return Ok(()),
         Err(_) => {}
     }
@@ -121,7 +122,9 @@ fn make_node(tree: &Tree, dev: &OwnedFd, (name, major, minor): (&str, u64, u64))
     let _ = nix::unistd::unlinkat(dev, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
     let host = host_device(&path, number).map_err(failed)?;
     let target = tree.file(&path).map_err(failed)?;
-    bind(&host, &target, false).map_err(|errno| failed(errno.into()))
+    bind(&host, &target, false).map_err(|errno| failed(errno.into()))?;
+    // Devices can be written on a read-only mount; their owner and mode cannot.
+    restrict(tree, &path, MOUNT_ATTR_RDONLY).map_err(failed)
 }
 
 /// Opens a character device of the host, only if it is the one expected.

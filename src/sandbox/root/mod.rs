@@ -1,7 +1,7 @@
 //! The tree the container sees: built in the child's own mount namespace, then made its `/`.
 //!
 //! Must not mount anything the host could see (everything is private before the first mount). Relies on
-//! mount_namespaces(7), overlayfs.rst and pivot_root(2).
+//! `mount_namespaces(7)`, overlayfs.rst and `pivot_root(2)`.
 
 mod device;
 mod mask;
@@ -66,18 +66,13 @@ pub(super) struct Built {
 
 impl Built {
     /// Makes the tree `/` of this process and lets go of the host's.
-    pub fn enter(self, read_only: bool) -> Result<()> {
-        if read_only {
-            // Only the root itself: /tmp, /run, /dev and volumes are mounts of their own.
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
-            mount(
-                None::<&str>,
-                &tree::by_fd(&self.tree.fd()),
-                None::<&str>,
-                flags,
-                None::<&str>,
-            )
-            .map_err(|errno| Error::system("making the root read-only", errno))?;
+    pub fn enter(self, spec: &Spec) -> Result<()> {
+        if spec.read_only {
+            // Only the layers: /tmp, /run, /dev and volumes are mounts of their own.
+            for (part, _) in uppers(spec) {
+                self.protect(&part)
+                    .map_err(|source| Error::path("making read-only", part, source))?;
+            }
         }
         let pivot = || -> nix::Result<()> {
             fchdir(self.tree.fd().as_fd())?;
@@ -87,6 +82,20 @@ impl Built {
             chdir("/")
         };
         pivot().map_err(|errno| Error::system("changing the root", errno))
+    }
+}
+
+impl Built {
+    fn protect(&self, part: &Path) -> std::io::Result<()> {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+        let target = self.tree.find(part)?;
+        Ok(mount(
+            None::<&str>,
+            &tree::by_fd(&target),
+            None::<&str>,
+            flags,
+            None::<&str>,
+        )?)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -15,7 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
 use super::super::cgroup::unescape;
-use super::super::error::{Error, Result};
+use super::super::error::{Error, Result, VIEW};
 use super::super::spec::{Root, Spec};
 use super::tree::{Tree, by_fd};
 
@@ -126,7 +126,10 @@ fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
     if work.is_dir() {
         let _ = fs::remove_dir_all(&work);
     }
-    make_dir(&upper)?;
+    if !upper.is_dir() {
+        make_dir(&upper)?;
+        like(&upper, lower).map_err(|source| Error::path("creating", &upper, source))?;
+    }
     make_dir(&work)?;
     let open = |path: &Path| open_dir(path).map_err(|source| Error::path("opening", path, source));
     let (lower_fd, upper_fd, work_fd) = (open(lower)?, open(&upper)?, open(&work)?);
@@ -152,7 +155,15 @@ fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
             Err(errno) => last = errno,
         }
     }
-    Err(Error::path("mounting a copy-on-write view of", lower, last))
+    Err(Error::path(VIEW, lower, last))
+}
+
+/// Owner and mode of a merged directory are those of its upper one.
+fn like(upper: &Path, lower: &Path) -> io::Result<()> {
+    let meta = fs::metadata(lower)?;
+    // An owner that is not mapped into our user namespace cannot be given.
+    let _ = std::os::unix::fs::chown(upper, Some(meta.uid()), Some(meta.gid()));
+    fs::set_permissions(upper, meta.permissions())
 }
 
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {

@@ -23,7 +23,7 @@ pub struct Tree {
     root: OwnedFd,
 }
 
-/// The name under which mount(2) takes an open descriptor. Needs the host's `/proc`, so before pivot_root.
+/// The name under which mount(2) takes an open descriptor. Needs the host's `/proc`, so before `pivot_root`.
 pub fn by_fd(fd: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
@@ -180,7 +180,7 @@ pub fn bind(source: &impl AsRawFd, target: &OwnedFd, recursive: bool) -> nix::Re
     )
 }
 
-/// Sets attributes on the mount at `path` and below, by mount_setattr(2) or, before Linux 5.12, by remounting
+/// Sets attributes on the mount at `path` and below, by `mount_setattr(2)` or, before Linux 5.12, by remounting
 /// the topmost one.
 pub fn restrict(tree: &Tree, path: &Path, attributes: u64) -> io::Result<()> {
     let fd = tree.find(path)?;

@@ -179,10 +179,10 @@ fn to_host(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
 
 fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
     let a = &from.container;
-    if let Party::Address(ip) = flow.to {
-        if world.is_inside(ip) {
-            return nobodys(ip);
-        }
+    if let Party::Address(ip) = flow.to
+        && world.is_inside(ip)
+    {
+        return nobodys(ip);
     }
     let opens = |l: &&Link| match (&l.to, &flow.to) {
         (End::World, _) => true,

@@ -72,7 +72,7 @@ fn to_party(world: &World, from: IpAddr, to: &Party, family: Family, packet: (u8
     }
 }
 
-fn has<'w>(world: &'w World, ip: IpAddr) -> Option<&'w Endpoint> {
+fn has(world: &World, ip: IpAddr) -> Option<&Endpoint> {
     world.endpoints.values().find(|e| e.addresses.contains(&ip))
 }
 

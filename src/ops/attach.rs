@@ -23,27 +23,23 @@ impl Moat {
             return Ok(State::new());
         };
         let mut s = desired::endpoint(&self.names, net, &e, &Place::Sandbox(path));
-        // These are there already, but for the first container.
-        s.extend(desired::net(&self.names, net));
-        s.extend(desired::bridge(&self.names, net, e.bridge));
         s.extend(self.permissions_of(&world, &e));
         Ok(s)
     }
 
-    /// What of a container's objects is its own: its network and bridge stay when it goes.
-    fn own_objects(&mut self, name: &Name) -> Result<State> {
-        let all = self.objects_of(name)?;
-        let Some((e, _)) = self.store.endpoint(name)? else {
-            return Ok(all);
-        };
-        let Some(row) = self.store.network(&e.network)? else {
-            return Ok(all);
-        };
-        let shared: State = desired::net(&self.names, &row.network)
-            .into_iter()
-            .chain(desired::bridge(&self.names, &row.network, e.bridge))
-            .collect();
-        Ok(all.difference(&shared).cloned().collect())
+    /// The bridge of a container, and its network's ranges: until they are known to be in the
+    /// kernel every container brings them along, because without them the wall would take its
+    /// neighbours for the world.
+    fn ensure_bridge(&mut self, name: &Name) -> Result<()> {
+        let Some((e, _)) = self.store.endpoint(name)? else { return Ok(()) };
+        if self.store.bridge_is_up(e.bridge)? {
+            return Ok(());
+        }
+        let Some(row) = self.store.network(&e.network)? else { return Ok(()) };
+        let mut s = desired::net(&self.names, &row.network);
+        s.extend(desired::bridge(&self.names, &row.network, e.bridge));
+        self.apply(&Plan::add(&s))?;
+        Ok(self.store.set_bridges_up(Some(e.bridge))?)
     }
 
     /// The set elements that speak of one container.
@@ -61,10 +57,11 @@ impl Moat {
     /// # Errors
     /// The step that failed, after all were taken back.
     pub fn attach(&mut self, name: &Name) -> Result<()> {
+        self.ensure_bridge(name)?;
         let objects = self.objects_of(name)?;
         let done = self.converge(objects, |moat| moat.objects_of(name), true);
         if let Err(e) = done {
-            let own = self.own_objects(name)?;
+            let own = self.objects_of(name)?;
             let _ = self.apply_all(&Plan::remove(&own));
             return Err(e.noting("all steps before it were undone; the container has no network"));
         }
@@ -104,7 +101,7 @@ impl Moat {
         };
         let live = self.store.meta("live")?.is_some();
         if live && path.is_some() {
-            let objects = self.own_objects(name)?;
+            let objects = self.objects_of(name)?;
             let stays = |o: &&Object| {
                 matches!(
                     o,

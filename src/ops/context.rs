@@ -106,22 +106,14 @@ impl Moat {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn machine(&mut self) -> Result<Machine> {
-        Ok(Machine {
-            families: self.families(),
-            mtu: self.kernel.default_mtu()?,
-            accepts_ra: accepts_ra(),
-        })
+        let accepts_ra = self.kernel.advertised()?;
+        Ok(Machine { families: self.families(), mtu: self.kernel.default_mtu()?, accepts_ra })
     }
 
     /// The address families of this kernel.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
-        let ip6 = Path::new("/proc/sys/net/ipv6").exists();
-        if ip6 {
-            Family::BOTH.to_vec()
-        } else {
-            vec![Family::Ip4]
-        }
+        self.kernel.families()
     }
 
     /// Asks the kernel what a new network must know of the host.
@@ -280,22 +272,4 @@ fn clear_other_boot(dir: &Path, boot: &str) -> Result<()> {
         }
         Err(_) => std::fs::write(&mark, boot).map_err(|e| state(&mark, e)),
     }
-}
-
-/// Interfaces whose `accept_ra` is 1: the kernel would stop listening when forwarding begins.
-fn accepts_ra() -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else {
-        return vec![];
-    };
-    let name = |e: std::fs::DirEntry| e.file_name().into_string().ok();
-    let mut all: Vec<String> = entries
-        .filter_map(|e| name(e.ok()?))
-        .filter(|n| !matches!(n.as_str(), "all" | "default" | "lo") && !n.starts_with("mt"))
-        .filter(|n| {
-            let path = format!("/proc/sys/net/ipv6/conf/{n}/accept_ra");
-            std::fs::read_to_string(path).is_ok_and(|v| v.trim() == "1")
-        })
-        .collect();
-    all.sort();
-    all
 }

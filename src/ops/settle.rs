@@ -134,10 +134,17 @@ impl Moat {
             .collect();
         self.finish_dead_owners()?;
         self.store.expire_links(now())?;
-        let (present, wanted) = self.compare()?;
-        let plan = Plan::between(&present, &wanted);
-        self.apply_all(&plan)?;
-        self.remember(&wanted)?;
+        // Mending one thing may take another with it: a changed MAC drops neighbour entries.
+        for _ in 0..3 {
+            let (present, wanted) = self.compare()?;
+            let plan = Plan::between(&present, &wanted);
+            self.remember(&wanted)?;
+            if plan.is_empty() {
+                break;
+            }
+            self.apply_all(&plan)?;
+        }
+        self.reset_generation()?;
         for id in dead {
             self.store.finish(id)?;
         }
@@ -213,6 +220,7 @@ impl Moat {
         let host = self.host_addresses()?;
         self.store.set_meta("host", Some(&words(&host)))?;
         self.store.set_meta("live", (!wanted.is_empty()).then_some("1"))?;
+        self.store.set_bridges_up(None)?;
         self.reset_generation()
     }
 

@@ -12,7 +12,9 @@ CREATE TABLE networks (
     cursor4 INTEGER NOT NULL DEFAULT 1, cursor6 INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
 CREATE TABLE bridges (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
-    network TEXT NOT NULL REFERENCES networks(name), ports INTEGER NOT NULL DEFAULT 0);
+    network TEXT NOT NULL REFERENCES networks(name), ports INTEGER NOT NULL DEFAULT 0,
+    -- it and its network's ranges are known to be in the kernel
+    up INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX bridges_network ON bridges(network);
 CREATE TABLE containers (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,

@@ -3,7 +3,10 @@
 
 use super::error::{Error, Result};
 
+#[cfg(target_env = "gnu")]
 type Number = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Number = libc::c_int;
 
 const NAMES: [(&str, Number); 16] = [
     ("as", libc::RLIMIT_AS),

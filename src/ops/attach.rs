@@ -31,11 +31,15 @@ impl Moat {
     /// kernel every container brings them along, because without them the wall would take its
     /// neighbours for the world.
     fn ensure_bridge(&mut self, name: &Name) -> Result<()> {
-        let Some((e, _)) = self.store.endpoint(name)? else { return Ok(()) };
+        let Some((e, _)) = self.store.endpoint(name)? else {
+            return Ok(());
+        };
         if self.store.bridge_is_up(e.bridge)? {
             return Ok(());
         }
-        let Some(row) = self.store.network(&e.network)? else { return Ok(()) };
+        let Some(row) = self.store.network(&e.network)? else {
+            return Ok(());
+        };
         let mut s = desired::net(&self.names, &row.network);
         s.extend(desired::bridge(&self.names, &row.network, e.bridge));
         self.apply(&Plan::add(&s))?;

@@ -107,7 +107,11 @@ impl Moat {
     /// When the kernel cannot be asked.
     pub fn machine(&mut self) -> Result<Machine> {
         let accepts_ra = self.kernel.advertised()?;
-        Ok(Machine { families: self.families(), mtu: self.kernel.default_mtu()?, accepts_ra })
+        Ok(Machine {
+            families: self.families(),
+            mtu: self.kernel.default_mtu()?,
+            accepts_ra,
+        })
     }
 
     /// The address families of this kernel.
@@ -154,11 +158,14 @@ impl Moat {
     /// The step that failed; those before it hold.
     pub fn apply(&mut self, plan: &Plan) -> Result<()> {
         if !fault::armed() {
-            return Ok(self.kernel.apply(&plan.0, &mut |_| {})?);
+            let done = self.kernel.apply(&plan.0, &mut |_| {});
+            self.count_own()?;
+            return Ok(done?);
         }
         for step in &plan.0 {
             fault::step("a kernel step")?;
             self.kernel.apply(std::slice::from_ref(step), &mut |_| {})?;
+            self.count_own()?;
         }
         Ok(())
     }

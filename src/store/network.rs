@@ -113,7 +113,10 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn bridge_is_up(&self, n: u32) -> Result<bool, Error> {
-        Ok(self.rows("SELECT up FROM bridges WHERE n=?1", [n], |r| r.get(0))?.pop().unwrap_or(false))
+        Ok(self
+            .rows("SELECT up FROM bridges WHERE n=?1", [n], |r| r.get(0))?
+            .pop()
+            .unwrap_or(false))
     }
 
     /// Notes that bridges are in the kernel: one, or all.
@@ -121,7 +124,8 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn set_bridges_up(&self, n: Option<u32>) -> Result<(), Error> {
-        self.run("UPDATE bridges SET up=1 WHERE ?1 IS NULL OR n=?1", [n]).map(drop)
+        self.run("UPDATE bridges SET up=1 WHERE ?1 IS NULL OR n=?1", [n])
+            .map(drop)
     }
 
     /// The containers attached to a network.

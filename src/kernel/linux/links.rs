@@ -74,9 +74,13 @@ pub(super) fn add_bridge(here: &mut Rtnl, name: &str, mac: Mac, mtu: u32) -> io:
     match here.change(Message::NewLink(message.clone()), Mode::Create) {
         Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
             // Setting the MAC it has would still drop every neighbour entry (`neigh_changeaddr`).
-            let same = here.link(name)?.is_some_and(|l| l.attributes.contains(&LinkAttribute::Address(mac.0.to_vec())));
+            let same = here
+                .link(name)?
+                .is_some_and(|l| l.attributes.contains(&LinkAttribute::Address(mac.0.to_vec())));
             if same {
-                message.attributes.retain(|a| !matches!(a, LinkAttribute::Address(_)));
+                message
+                    .attributes
+                    .retain(|a| !matches!(a, LinkAttribute::Address(_)));
             }
             here.change(Message::NewLink(message), Mode::Change)?;
         }

@@ -7,21 +7,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::links::{self, Peer};
-use super::namespace::{self, Namespace};
-use super::nft::Change;
+use super::change::Change;
+use super::pair::Pair;
 use super::routing::{self, Rule};
-use super::{Linux, VANISHING, entering, entries, ruleset, sysctl};
+use super::{Linux, entering, entries, links, namespace, ruleset, sysctl};
 use crate::kernel::fate::{self, Fate};
 use crate::kernel::{Error, words};
 use crate::plan::{Element, Object, Place, Ruleset, Step};
-
-/// An uplink is given at least this.
-const SHORTEST: Duration = Duration::from_millis(100);
-const POLL: Duration = Duration::from_millis(1);
 
 impl Linux {
     pub(super) fn apply_steps(&mut self, steps: &[Step], done: &mut dyn FnMut(usize)) -> Result<(), Error> {
@@ -211,98 +204,6 @@ impl Linux {
         });
         ruleset::is_whole(self.nft(at)?, which, at, &names).map_err(super::reading(&what))
     }
-
-    /// Makes a pair, or makes an existing one like this. A name that is taken by something else
-    /// is freed if it is ours to free, and waited for if its holder may be vanishing.
-    fn add_pair(&mut self, pair: &Pair<'_>, step: &Step) -> Result<(), Error> {
-        let end = Instant::now() + VANISHING;
-        loop {
-            match self.make_pair(pair, step) {
-                Err(Error::Step { source, .. })
-                    if source.raw_os_error() == Some(libc::EEXIST) && Instant::now() < end => {}
-                other => {
-                    other?;
-                    break;
-                }
-            }
-            if self.is_pair(pair)? {
-                break;
-            }
-            let rtnl = self.rtnl(pair.at)?;
-            if rtnl.link(pair.outer).map_err(failed(step))?.is_some() {
-                ignore(links::remove(rtnl, pair.outer), &[libc::ENODEV]).map_err(failed(step))?;
-            } else {
-                thread::sleep(POLL);
-            }
-        }
-        let Pair { inner, mac, mtu, .. } = *pair;
-        links::set_end(self.rtnl(pair.there)?, inner, mac, mtu).map_err(failed(step))?;
-        links::set_end(self.rtnl(pair.at)?, pair.outer, None, mtu).map_err(failed(step))
-    }
-
-    fn is_pair(&mut self, pair: &Pair<'_>) -> Result<bool, Error> {
-        let outer = self.one(pair.at, pair.outer)?.into_values().next();
-        let inner = self.one(pair.there, pair.inner)?.into_values().next();
-        Ok(outer.zip(inner).is_some_and(|(o, i)| o.is_peer_of(&i)))
-    }
-
-    fn make_pair(&mut self, pair: &Pair<'_>, step: &Step) -> Result<(), Error> {
-        use std::os::fd::AsFd as _;
-        // Opens both: a borrow of one would forbid the other.
-        self.rtnl(pair.at)?;
-        self.open(pair.there)?;
-        let own;
-        let there = self.places.get(pair.there).and_then(|o| o.namespace.as_ref());
-        let file = match there {
-            Some(ns) => ns.file.try_clone().map_err(failed(step))?,
-            None => {
-                own = Namespace::open("/proc/thread-self/ns/net".as_ref()).map_err(failed(step))?;
-                own.file
-            }
-        };
-        let peer = Peer {
-            name: pair.inner,
-            mac: pair.mac,
-            namespace: file.as_fd(),
-        };
-        links::add_pair(self.rtnl(pair.at)?, pair.outer, &peer, pair.mtu).map_err(failed(step))
-    }
-
-    /// Waits until an interface went with its other end's namespace; deletes it if it does not.
-    fn wait_gone(&mut self, step: &Step) -> io::Result<()> {
-        let (at, name, there) = match step.object() {
-            // The name is wanted again with the next router: always waited for.
-            Object::Uplink { host, .. } => (&Place::Host, host, &Place::Router),
-            Object::Veth { .. } if self.patience.is_zero() => return Ok(()),
-            Object::Veth {
-                at, port, sandbox, ..
-            } => (at, port, sandbox),
-            _ => return Ok(()),
-        };
-        self.places.remove(there);
-        let patience = self.patience.max(SHORTEST);
-        let Ok(rtnl) = self.rtnl(at) else {
-            return Ok(());
-        };
-        let end = Instant::now() + patience;
-        while rtnl.link(name)?.is_some() {
-            if Instant::now() > end {
-                return ignore(links::remove(rtnl, name), &[libc::ENODEV]);
-            }
-            thread::sleep(POLL);
-        }
-        rtnl.forget();
-        Ok(())
-    }
-}
-
-struct Pair<'a> {
-    at: &'a Place,
-    outer: &'a str,
-    there: &'a Place,
-    inner: &'a str,
-    mac: Option<crate::model::Mac>,
-    mtu: u32,
 }
 
 /// How many steps from the first on are done together.
@@ -349,14 +250,14 @@ fn rule(object: &Object) -> Rule<'_> {
     }
 }
 
-fn ignore(result: io::Result<()>, harmless: &[i32]) -> io::Result<()> {
+pub(super) fn ignore(result: io::Result<()>, harmless: &[i32]) -> io::Result<()> {
     match result {
         Err(e) if e.raw_os_error().is_some_and(|n| harmless.contains(&n)) => Ok(()),
         other => other,
     }
 }
 
-fn failed(step: &Step) -> impl FnOnce(io::Error) -> Error + use<> {
+pub(super) fn failed(step: &Step) -> impl FnOnce(io::Error) -> Error + use<> {
     let what = words::step(step);
     move |source| Error::Step { what, source }
 }

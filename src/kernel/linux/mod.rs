@@ -5,16 +5,20 @@
 //! path is noticed at the start of each call.
 
 mod apply;
+mod change;
 mod conntrack;
+mod dump;
 mod element;
 mod entries;
 pub mod foreign;
+mod has;
 mod identity;
 mod links;
 mod namespace;
 mod nfnl;
 mod nft;
 mod observe;
+mod pair;
 pub mod probe;
 mod read;
 mod routing;

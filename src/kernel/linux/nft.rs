@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-
+use super::change::ElementMessage;
 use super::element::{self, Raw};
-use super::nfnl::{NFTABLES, Nfnl, Refusal};
+use super::nfnl::{NFTABLES, Nfnl};
 use super::wire::{Buffer, Received, be32, find, text};
 use crate::plan::{Element, Expires, Names, Place, SetName, Table};
 
@@ -18,47 +17,24 @@ const MSG_GETTABLE: u16 = 1;
 const MSG_DELTABLE: u16 = 2;
 const MSG_GETCHAIN: u16 = 4;
 const MSG_GETRULE: u16 = 7;
-const MSG_NEWSETELEM: u16 = 12;
 const MSG_GETSETELEM: u16 = 13;
-const MSG_DELSETELEM: u16 = 14;
 const MSG_GETGEN: u16 = 16;
-const TABLE: u16 = 1;
+pub(super) const TABLE: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
 const CHAIN_NAME: u16 = 3;
 const RULE_CHAIN: u16 = 2;
-const LIST_SET: u16 = 2;
-const LIST_ELEMENTS: u16 = 3;
+pub(super) const LIST_SET: u16 = 2;
+pub(super) const LIST_ELEMENTS: u16 = 3;
 const GEN_ID: u16 = 1;
 const INET: u8 = 1;
 const BRIDGE: u8 = 7;
 
-/// Bytes of elements in one transaction; below the usual send buffer of 208 KiB.
-const TRANSACTION: usize = 128 << 10;
-/// More than the message of one element ever takes.
-const MESSAGE: usize = 320;
 /// From this many elements of a set on, one dump is cheaper than single questions.
 const DUMP_FROM: usize = 64;
 
-/// One change of a set.
-#[derive(Clone, Copy)]
-pub(super) enum Change<'a> {
-    Add(&'a Element),
-    Del(&'a Element),
-}
-
-/// How a change is sent, after what the kernel said so far.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    New,
-    /// Taken away and added again: it was there, with another value or end.
-    Renew,
-    Remove,
-    Nothing,
-}
-
 /// The tables of one world as one socket sees them.
 pub(super) struct Nft {
-    socket: Nfnl,
+    pub(super) socket: Nfnl,
     names: Names,
     /// Transactions that took effect since somebody last asked.
     pub committed: u32,
@@ -77,125 +53,12 @@ impl Nft {
         &mut self.socket
     }
 
-    fn table(&self, table: Table) -> (u8, String) {
+    pub(super) fn table(&self, table: Table) -> (u8, String) {
         match table {
             Table::Ports => (BRIDGE, self.names.table.clone()),
             Table::Wall => (INET, self.names.table.clone()),
             Table::WayOut => (INET, format!("{}_out", self.names.table)),
         }
-    }
-
-    /// Makes changes, in transactions as large as fit. On failure tells the change that was refused;
-    /// those of earlier transactions hold.
-    pub fn change(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, io::Error)> {
-        let size = TRANSACTION / MESSAGE;
-        for (n, chunk) in changes.chunks(size).enumerate() {
-            self.change_together(chunk).map_err(|(i, e)| (n * size + i, e))?;
-        }
-        Ok(())
-    }
-
-    fn change_together(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, io::Error)> {
-        let mut forms = Vec::with_capacity(changes.len());
-        for (i, change) in changes.iter().enumerate() {
-            forms.push(self.first_form(change).map_err(|e| (i, e))?);
-        }
-        // Each round answers at least one refusal for good; a refusal names all it can.
-        for _ in 0..=2 * changes.len() {
-            let messages = self.lay_out(changes, &forms);
-            if messages.is_empty() {
-                return Ok(());
-            }
-            let tables: Vec<(u8, String)> = messages.iter().map(|m| self.table(m.element.table)).collect();
-            let refusals = self
-                .socket
-                .transaction(messages.len(), |buffer, i, seq, flags| {
-                    messages[i].encode(buffer, seq, flags, &tables[i]);
-                })
-                .map_err(|e| (0, e))?;
-            if refusals.is_empty() {
-                self.committed += 1;
-                return Ok(());
-            }
-            for refusal in &refusals {
-                self.yield_to(refusal, &messages, &mut forms)?;
-            }
-        }
-        Err((
-            0,
-            io::Error::other("the kernel refused every form of a transaction"),
-        ))
-    }
-
-    fn first_form(&mut self, change: &Change<'_>) -> io::Result<Form> {
-        Ok(match change {
-            // What would have left its set by now is as good as added.
-            Change::Add(e) if e.expires.is_some_and(|x| element::time_left(x).is_none()) => Form::Nothing,
-            Change::Add(_) => Form::New,
-            Change::Del(e) if self.is_hidden(e)? => Form::Nothing,
-            Change::Del(_) => Form::Remove,
-        })
-    }
-
-    /// Whether another range, if any, stands where this one should. The kernel finds ranges
-    /// of several fields by their start alone (`pipapo_deactivate`), so that deleting
-    /// one that is not there would delete the one that holds its start.
-    fn is_hidden(&mut self, e: &Element) -> io::Result<bool> {
-        let ranges = e.set.is_interval() && !element::has_boundaries(e.set);
-        Ok(ranges && self.one(e)?.is_none())
-    }
-
-    /// Finds another form for what was refused, or says that there is none.
-    fn yield_to(
-        &mut self,
-        refusal: &Refusal,
-        messages: &[ElementMessage<'_>],
-        forms: &mut [Form],
-    ) -> Result<(), (usize, io::Error)> {
-        let error = io::Error::from_raw_os_error(refusal.errno);
-        let Some(message) = refusal.message.and_then(|i| messages.get(i)) else {
-            return Err((0, error));
-        };
-        let overlaps = || (message.index, io::Error::from_raw_os_error(libc::EEXIST));
-        let form = &mut forms[message.index];
-        *form = match (*form, refusal.errno) {
-            (Form::Remove, libc::ENOENT) => Form::Nothing,
-            (Form::New, libc::EEXIST | libc::EBUSY) => {
-                if self.is_hidden(message.element).map_err(|e| (message.index, e))? {
-                    return Err(overlaps());
-                }
-                Form::Renew
-            }
-            // It cannot be taken away, so another element overlaps it.
-            (Form::Renew, libc::ENOENT) => return Err(overlaps()),
-            _ => return Err((message.index, error)),
-        };
-        Ok(())
-    }
-
-    fn lay_out<'a>(&self, changes: &[Change<'a>], forms: &[Form]) -> Vec<ElementMessage<'a>> {
-        let mut out = Vec::with_capacity(changes.len());
-        for (index, (change, form)) in changes.iter().zip(forms).enumerate() {
-            let (Change::Add(element) | Change::Del(element)) = change;
-            let mut push = |add, exclusive| {
-                out.push(ElementMessage {
-                    index,
-                    element,
-                    add,
-                    exclusive,
-                });
-            };
-            match form {
-                Form::New => push(true, element.expires.is_some()),
-                Form::Remove => push(false, false),
-                Form::Renew => {
-                    push(false, false);
-                    push(true, true);
-                }
-                Form::Nothing => {}
-            }
-        }
-        out
     }
 
     /// Every element of a set.
@@ -251,7 +114,7 @@ impl Nft {
     }
 
     /// One element; only for sets without boundaries.
-    fn one(&mut self, wanted: &Element) -> io::Result<Option<Raw>> {
+    pub(super) fn one(&mut self, wanted: &Element) -> io::Result<Option<Raw>> {
         let (family, name) = self.table(wanted.table);
         let message = ElementMessage {
             index: 0,
@@ -386,37 +249,7 @@ impl Nft {
     }
 }
 
-/// One message of a transaction, and which change it belongs to.
-struct ElementMessage<'a> {
-    index: usize,
-    element: &'a Element,
-    add: bool,
-    exclusive: bool,
-}
-
-impl ElementMessage<'_> {
-    fn encode(&self, buffer: &mut Buffer, seq: u32, flags: u16, table: &(u8, String)) {
-        if self.add {
-            let exclusive = if self.exclusive { NLM_F_EXCL } else { 0 };
-            let flags = flags | NLM_F_CREATE | exclusive;
-            self.encode_as(buffer, kind(MSG_NEWSETELEM), flags, seq, table);
-        } else {
-            self.encode_as(buffer, kind(MSG_DELSETELEM), flags, seq, table);
-        }
-    }
-
-    fn encode_as(&self, buffer: &mut Buffer, kind: u16, flags: u16, seq: u32, table: &(u8, String)) {
-        let open = buffer.message(kind, flags, seq, table.0, 0);
-        buffer.put_text(TABLE, &table.1);
-        buffer.put_text(LIST_SET, &self.element.set.to_string());
-        let list = buffer.nest(LIST_ELEMENTS);
-        element::encode(buffer, self.element, self.add);
-        buffer.end_nest(&list);
-        buffer.end_message(&open);
-    }
-}
-
-fn kind(message: u16) -> u16 {
+pub(super) fn kind(message: u16) -> u16 {
     NFTABLES << 8 | message
 }
 

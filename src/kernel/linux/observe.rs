@@ -1,6 +1,6 @@
 //! Everything of ours that is in the kernel.
 //!
-//! Dumps of each namespace, read into objects by [`read`]. A thing that is there but not as
+//! Dumps of each namespace, read into objects by `read`. A thing that is there but not as
 //! we make it is told as it is, or (where no property says it) left out or told with an MTU
 //! of 0, so that a plan makes it again.
 
@@ -9,24 +9,16 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
-use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
-use netlink_packet_route::neighbour::NeighbourMessage;
-use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
-use netlink_packet_route::route::RouteMessage;
-use netlink_packet_route::rule::RuleMessage;
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-
-use super::read::{self, Iface, Ifaces, Kind};
-use super::rtnl::Rtnl;
+use super::read::{Iface, Ifaces, Kind};
 use super::{Linux, entering, namespace, reading, ruleset, sysctl};
 use crate::kernel::{Error, Scope, words};
-use crate::plan::{Hop, Names, Object, Place, Ruleset, SetName, State};
-
-const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+use crate::plan::{Hop, Object, Place, Ruleset, SetName, State};
 
 /// The interfaces of every namespace in the scope.
 type Everywhere = HashMap<Place, Ifaces>;
+
+/// Of a veth end in a namespace, by index: where its other end is, and that interface.
+type Pairs = HashMap<(Place, u32), (Place, Iface)>;
 
 impl Linux {
     pub(super) fn observe_all(&mut self, scope: &Scope) -> Result<State, Error> {
@@ -64,7 +56,7 @@ impl Linux {
     }
 
     /// Of each of our veth ends outside the containers, where the other end is and its interface.
-    fn pairs(&mut self, everywhere: &Everywhere) -> Result<HashMap<(Place, u32), (Place, Iface)>, Error> {
+    fn pairs(&mut self, everywhere: &Everywhere) -> Result<Pairs, Error> {
         let mut out = HashMap::new();
         for (at, ifaces) in everywhere.iter().filter(|(at, _)| is_outside(at)) {
             let ends: Vec<&Iface> = ifaces
@@ -116,12 +108,7 @@ impl Linux {
         Ok(out)
     }
 
-    fn observe_links(
-        &self,
-        everywhere: &Everywhere,
-        pairs: &HashMap<(Place, u32), (Place, Iface)>,
-        out: &mut State,
-    ) {
+    fn observe_links(&self, everywhere: &Everywhere, pairs: &Pairs, out: &mut State) {
         for (at, ifaces) in everywhere {
             for i in ifaces.values() {
                 if !is_outside(at) {
@@ -144,7 +131,7 @@ impl Linux {
         }
     }
 
-    fn link(&self, at: &Place, i: &Iface, peer: Option<&(Place, Iface)>) -> Option<Object> {
+    pub(super) fn link(&self, at: &Place, i: &Iface, peer: Option<&(Place, Iface)>) -> Option<Object> {
         match i.kind {
             Kind::Bridge => Some(Object::Bridge {
                 at: at.clone(),
@@ -179,12 +166,7 @@ impl Linux {
     }
 
     /// The interfaces of a namespace whose addresses and routes are ours.
-    fn ours(
-        &self,
-        at: &Place,
-        everywhere: &Everywhere,
-        pairs: &HashMap<(Place, u32), (Place, Iface)>,
-    ) -> Ifaces {
+    fn ours(&self, at: &Place, everywhere: &Everywhere, pairs: &Pairs) -> Ifaces {
         let Some(ifaces) = everywhere.get(at) else {
             return Ifaces::new();
         };
@@ -263,220 +245,13 @@ impl Linux {
         add(routes.map(|r| r.into_iter().filter(is_ours).collect()))
     }
 
-    fn value(&mut self, at: &Place, key: &str) -> Result<Option<Object>, Error> {
+    pub(super) fn value(&mut self, at: &Place, key: &str) -> Result<Option<Object>, Error> {
         let opened = self.open(at)?;
         let found = sysctl::read(opened.namespace.as_ref(), &[key]).map_err(failed(key, at))?;
         Ok(found.into_iter().flatten().next().map(|value| Object::Sysctl {
             at: at.clone(),
             key: key.to_owned(),
             value,
-        }))
-    }
-
-    pub(super) fn has_object(&mut self, object: &Object) -> Result<bool, Error> {
-        self.refresh();
-        if let Object::Namespace = object {
-            return namespace::is_namespace(&self.router_path).map_err(entering(&self.router_path));
-        }
-        let at = object.place();
-        if !self.is_there(at)? {
-            return Ok(false);
-        }
-        let names = self.names.clone();
-        let found = match object {
-            Object::Ruleset { at, which } => return self.has_ruleset(at, *which),
-            Object::Sysctl { key, .. } => return Ok(self.value(at, key)?.as_ref() == Some(object)),
-            Object::Element(e) => self.nft(at)?.has(e),
-            Object::Uplink { host, router, .. } => {
-                return self.has_pair(object, host, &Place::Router, router);
-            }
-            Object::Veth {
-                port,
-                sandbox,
-                inside,
-                ..
-            } => return self.has_pair(object, port, sandbox, inside),
-            Object::Rule { .. } => self.rtnl(at)?.rules(at, &names).map(|all| all.contains(object)),
-            Object::Bridge { name, .. } | Object::Up { iface: name, .. } => self.has_link(at, name, object),
-            Object::BridgePort { port, bridge, .. } => self.rtnl(at)?.has_port(port, bridge),
-            Object::Fdb { port, .. } => {
-                let own = self.one(at, port)?;
-                self.rtnl(at)?
-                    .forwarding(at, &own)
-                    .map(|all| all.contains(object))
-            }
-            Object::Address { iface, .. } => {
-                let own = self.one(at, iface)?;
-                let index = own.keys().next().copied().unwrap_or_default();
-                self.rtnl(at)?
-                    .addresses(at, &own, index)
-                    .map(|all| all.contains(object))
-            }
-            Object::Neighbour { iface, .. } => {
-                let own = self.one(at, iface)?;
-                self.rtnl(at)?
-                    .neighbours(at, &own)
-                    .map(|all| all.contains(object))
-            }
-            Object::Route { hop, .. } => {
-                let own = match hop {
-                    Hop::Dev(d) | Hop::Via(_, d) => self.one(at, d)?,
-                    Hop::Prohibit => Ifaces::new(),
-                };
-                self.rtnl(at)?.routes(at, &own).map(|all| all.contains(object))
-            }
-            Object::Namespace => Ok(true),
-        };
-        found.map_err(reading(&words::object(object)))
-    }
-
-    /// The interface of that name, as a set of one or none.
-    pub(super) fn one(&mut self, at: &Place, name: &str) -> Result<Ifaces, Error> {
-        let link = self.rtnl(at)?.link(name).map_err(failed("an interface", at))?;
-        Ok(link.iter().map(|l| (l.header.index, read::iface(l))).collect())
-    }
-
-    fn has_link(&mut self, at: &Place, name: &str, object: &Object) -> io::Result<bool> {
-        let found = self.one(at, name).map_err(io::Error::other)?;
-        Ok(found.values().any(|i| match object {
-            Object::Up { .. } => i.up,
-            _ => self.link(at, i, None).as_ref() == Some(object),
-        }))
-    }
-
-    fn has_pair(&mut self, object: &Object, outer: &str, there: &Place, inner: &str) -> Result<bool, Error> {
-        let at = object.place();
-        let outer = self.one(at, outer)?;
-        if outer.is_empty() || !self.is_there(there)? {
-            return Ok(false);
-        }
-        let inner = self.one(there, inner)?;
-        let found = outer.into_values().zip(inner.into_values()).next();
-        Ok(found.is_some_and(|(o, i)| {
-            o.is_peer_of(&i) && self.link(at, &o, Some(&(there.clone(), i))).as_ref() == Some(object)
-        }))
-    }
-}
-
-impl Rtnl {
-    pub(super) fn ifaces(&mut self) -> io::Result<Ifaces> {
-        let mut message = LinkMessage::default();
-        message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
-        let all = self.dump(&Message::GetLink(message))?;
-        Ok(all
-            .iter()
-            .filter_map(|m| match m {
-                Message::NewLink(l) => Some((l.header.index, read::iface(l))),
-                _ => None,
-            })
-            .collect())
-    }
-
-    /// The addresses of interfaces; of one only, unless `index` is 0.
-    pub(super) fn addresses(&mut self, at: &Place, own: &Ifaces, index: u32) -> io::Result<Vec<Object>> {
-        let mut out = Vec::new();
-        for family in FAMILIES {
-            let mut message = AddressMessage::default();
-            message.header.family = family;
-            message.header.index = index;
-            out.extend(
-                self.dump(&Message::GetAddress(message))?
-                    .iter()
-                    .filter_map(|m| match m {
-                        Message::NewAddress(a) => read::address(at, own, a),
-                        _ => None,
-                    }),
-            );
-        }
-        Ok(out)
-    }
-
-    fn neighbours(&mut self, at: &Place, own: &Ifaces) -> io::Result<Vec<Object>> {
-        let mut out = Vec::new();
-        for family in FAMILIES {
-            let mut message = NeighbourMessage::default();
-            message.header.family = family;
-            out.extend(
-                self.dump(&Message::GetNeighbour(message))?
-                    .iter()
-                    .filter_map(|m| match m {
-                        Message::NewNeighbour(n) => read::neighbour(at, own, n),
-                        _ => None,
-                    }),
-            );
-        }
-        Ok(out)
-    }
-
-    fn forwarding(&mut self, at: &Place, own: &Ifaces) -> io::Result<Vec<Object>> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Bridge;
-        let all = self.dump(&Message::GetNeighbour(message))?;
-        Ok(all
-            .iter()
-            .filter_map(|m| match m {
-                Message::NewNeighbour(n) => read::fdb(at, own, n),
-                _ => None,
-            })
-            .collect())
-    }
-
-    fn routes(&mut self, at: &Place, own: &Ifaces) -> io::Result<Vec<Object>> {
-        let all = self.all_routes()?;
-        Ok(all.iter().filter_map(|r| read::route(at, own, r)).collect())
-    }
-
-    /// Every route of both families in every table.
-    pub(super) fn all_routes(&mut self) -> io::Result<Vec<RouteMessage>> {
-        let mut out = Vec::new();
-        for family in FAMILIES {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            let all = self.dump(&Message::GetRoute(message))?;
-            out.extend(all.into_iter().filter_map(|m| match m {
-                Message::NewRoute(r) => Some(r),
-                _ => None,
-            }));
-        }
-        Ok(out)
-    }
-
-    fn rules(&mut self, at: &Place, names: &Names) -> io::Result<Vec<Object>> {
-        let mut out = Vec::new();
-        for family in FAMILIES {
-            let mut message = RuleMessage::default();
-            message.header.family = family;
-            out.extend(
-                self.dump(&Message::GetRule(message))?
-                    .iter()
-                    .filter_map(|m| match m {
-                        Message::NewRule(r) => read::rule(at, names, r),
-                        _ => None,
-                    }),
-            );
-        }
-        Ok(out)
-    }
-
-    fn has_port(&mut self, port: &str, bridge: &str) -> io::Result<bool> {
-        let (Some(port), Some(bridge)) = (self.link(port)?, self.link(bridge)?) else {
-            return Ok(false);
-        };
-        let port = read::iface(&port);
-        Ok(port.closed && port.master == Some(bridge.header.index))
-    }
-
-    /// The number by which this namespace calls the one behind a descriptor.
-    fn number(&mut self, fd: u32) -> io::Result<Option<i32>> {
-        let mut message = NsidMessage::default();
-        message.attributes = vec![NsidAttribute::Fd(fd)];
-        let found = self.ask(Message::GetNsId(message))?;
-        Ok(found.iter().find_map(|m| match m {
-            Message::NewNsId(n) => n.attributes.iter().find_map(|a| match a {
-                NsidAttribute::Id(id) => Some(*id),
-                _ => None,
-            }),
-            _ => None,
         }))
     }
 }
@@ -496,6 +271,6 @@ fn mtu<'a>(ifaces: impl IntoIterator<Item = &'a Iface>) -> u32 {
     }
 }
 
-fn failed(what: &str, at: &Place) -> impl FnOnce(io::Error) -> Error + use<> {
+pub(super) fn failed(what: &str, at: &Place) -> impl FnOnce(io::Error) -> Error + use<> {
     reading(&format!("{what} of {}", words::place(at)))
 }

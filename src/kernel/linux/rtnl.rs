@@ -143,6 +143,11 @@ impl Rtnl {
         }
     }
 
+    /// Forgets one index: another interface may have the name now.
+    pub fn forget_name(&mut self, name: &str) {
+        self.indexes.remove(name);
+    }
+
     /// Forgets all interface indexes: names may mean other interfaces now.
     pub fn forget(&mut self) {
         self.indexes.clear();

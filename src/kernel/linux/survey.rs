@@ -11,6 +11,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
 
 use super::read::{self, Ifaces};
+use super::rtnl::Rtnl;
 use super::{Linux, reading, sysctl};
 use crate::kernel::Error;
 use crate::model::Family;
@@ -26,7 +27,7 @@ impl Linux {
     pub fn host_routes(&mut self) -> Result<Vec<IpNetwork>, Error> {
         let ours = self.host_ifaces(true)?;
         let table = self.names.route_table;
-        let routes = self.host(|rtnl| rtnl.all_routes())?;
+        let routes = self.host(Rtnl::all_routes)?;
         let found: BTreeSet<IpNetwork> = routes
             .iter()
             .filter(|r| !read::out_of(r).is_some_and(|i| ours.contains_key(&i)))
@@ -64,7 +65,7 @@ impl Linux {
     /// When the kernel cannot be asked.
     pub fn default_mtu(&mut self) -> Result<u32, Error> {
         let ifaces = self.host_ifaces(false)?;
-        let routes = self.host(|rtnl| rtnl.all_routes())?;
+        let routes = self.host(Rtnl::all_routes)?;
         let best = routes
             .iter()
             .filter(|r| read::destination(r).is_some_and(|(to, t)| to.prefix() == 0 && t == MAIN))
@@ -85,7 +86,7 @@ impl Linux {
     /// When the kernel cannot be asked.
     pub fn advertised(&mut self) -> Result<Vec<String>, Error> {
         let ifaces = self.host_ifaces(false)?;
-        let routes = self.host(|rtnl| rtnl.all_routes())?;
+        let routes = self.host(Rtnl::all_routes)?;
         let names: BTreeSet<&str> = routes
             .iter()
             .filter(|r| r.header.protocol == RouteProtocol::Ra)
@@ -116,12 +117,12 @@ impl Linux {
         }
     }
 
-    fn host<T>(&mut self, ask: impl FnOnce(&mut super::Rtnl) -> io::Result<T>) -> Result<T, Error> {
+    fn host<T>(&mut self, ask: impl FnOnce(&mut Rtnl) -> io::Result<T>) -> Result<T, Error> {
         ask(self.rtnl(&Place::Host)?).map_err(reading("the host's routes and addresses"))
     }
 
     fn host_ifaces(&mut self, ours: bool) -> Result<Ifaces, Error> {
-        let mut all = self.host(super::Rtnl::ifaces)?;
+        let mut all = self.host(Rtnl::ifaces)?;
         all.retain(|_, i| self.names.owns(&i.name) == ours);
         Ok(all)
     }

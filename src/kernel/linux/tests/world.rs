@@ -6,6 +6,7 @@ use super::{
     apart, apart_with, apply, assert_observed, base, container, inside, linux, make_sandbox, scope, shell,
     without_values, world,
 };
+use crate::kernel::faulty::Faulty;
 use crate::kernel::linux::namespace;
 use crate::kernel::{Kernel as _, Scope};
 use crate::plan::{Plan, State};
@@ -72,6 +73,28 @@ fn one_container_comes_and_goes() {
         apply(&mut k, &Plan::remove(&one));
         eprintln!("detach of a dead container: {:?}", start.elapsed());
         assert_observed(&mut k, &scope, &kept);
+    });
+}
+
+/// Whatever step of an attachment fails, undoing the finished ones leaves nothing.
+#[test]
+fn a_half_done_attachment_is_undone() {
+    apart(|dir| {
+        make_sandbox(dir, 2);
+        make_sandbox(dir, 3);
+        let kept: State = base().into_iter().chain(container(dir, 2)).collect();
+        apply(&mut linux(dir), &Plan::add(&kept));
+        let scope = scope(dir, &kept);
+        let plan = Plan::add(&container(dir, 3));
+        for at in 0..plan.0.len() {
+            let mut k = Faulty::failing(linux(dir), at, libc::EIO);
+            let mut finished = Vec::new();
+            let outcome = k.apply(&plan.0, &mut |i| finished.push(plan.0[i].clone()));
+            assert!(outcome.is_err());
+            assert_eq!(finished, plan.0[..at]);
+            k.apply(&Plan(finished).reversed().0, &mut |_| {}).unwrap();
+            assert_observed(&mut k.into_inner(), &scope, &kept);
+        }
     });
 }
 

@@ -10,12 +10,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// What the command wanted, around the reason.
     #[error("cannot {wanted}: {source}")]
-    Cannot {
-        wanted: String,
-        source: Box<Error>,
-        /// What was done about the steps that had been made.
-        note: Option<String>,
-    },
+    Cannot { wanted: String, source: Box<Error> },
+    /// What was done about the steps that had been made, beside the reason.
+    #[error("{source}")]
+    Noted { source: Box<Error>, note: String },
     #[error("no {kind} is named `{name}`")]
     Unknown {
         kind: &'static str,
@@ -63,20 +61,15 @@ impl Error {
         Self::Cannot {
             wanted: wanted.into(),
             source: Box::new(self),
-            note: None,
         }
     }
 
     /// Adds what was undone.
     #[must_use]
     pub fn noting(self, text: &str) -> Self {
-        match self {
-            Self::Cannot { wanted, source, .. } => Self::Cannot {
-                wanted,
-                source,
-                note: Some(text.to_owned()),
-            },
-            other => other,
+        Self::Noted {
+            source: Box::new(self),
+            note: text.to_owned(),
         }
     }
 
@@ -84,7 +77,8 @@ impl Error {
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         match self {
-            Self::Cannot { note, source, .. } => note.as_deref().or_else(|| source.note()),
+            Self::Noted { note, .. } => Some(note),
+            Self::Cannot { source, .. } => source.note(),
             _ => None,
         }
     }
@@ -93,7 +87,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Cannot { source, .. } => source.hint(),
+            Self::Cannot { source, .. } | Self::Noted { source, .. } => source.hint(),
             Self::Unknown { kind, near, .. } => Some(unknown_hint(kind, near.as_deref())),
             Self::Input { hint, .. } => hint.clone(),
             Self::Refused { hint, .. } => Some(hint.clone()),
@@ -116,7 +110,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Cannot { source, .. } => source.exit_code(),
+            Self::Cannot { source, .. } | Self::Noted { source, .. } => source.exit_code(),
             Self::Sandbox(e) => e.exit_code(),
             _ => 2,
         }

@@ -80,29 +80,31 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
         moat.store.roll_back()?;
         return Ok(Some(Plan::change(&before, &after?)));
     }
-    let intent = moat.store.write(|s| {
+    let (intent, replaced) = moat.store.write(|s| {
         // Again, now that nobody can remove them meanwhile.
         for end in [&request.from, &request.to] {
             check_end(s, end, None)?;
         }
+        let old = s.links_with(&[request.from.clone()])?.into_iter().map(|r| r.link);
+        let replaced: Vec<Link> = old
+            .filter(|o| links.iter().any(|l| same_but_time(l, o)))
+            .collect();
         links.iter().try_for_each(|l| s.add_link(l))?;
-        Ok::<_, Error>(s.intend(
-            &format!("link {} {}", request.from, request.to),
-            moat.me.0,
-            moat.me.1,
-        )?)
+        let what = format!("link {} {}", request.from, request.to);
+        Ok::<_, Error>((s.intend(&what, moat.me.0, moat.me.1)?, replaced))
     })?;
     fault::step("opening the link")?;
     let done = moat.converge(before, |m| affected(m, &links), false);
     if let Err(e) = done {
-        let _ = moat.store.write(|s| {
+        let attempted = affected(moat, &links)?;
+        moat.store.write(|s| {
             links
                 .iter()
                 .try_for_each(|l| s.remove_links(&l.from, &l.to, Some(l.service)).map(drop))?;
-            Ok::<_, Error>(())
-        });
-        let after = affected(moat, &links)?;
-        let _ = moat.apply_all(&Plan::remove(&links_only(&after)));
+            replaced.iter().try_for_each(|l| s.add_link(l))
+        })?;
+        let before = affected(moat, &links)?;
+        moat.apply_all(&Plan::change(&attempted, &before))?;
         moat.store.finish(intent)?;
         return Err(e.noting("all steps before it were undone"));
     }
@@ -111,11 +113,8 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     Ok(None)
 }
 
-fn links_only(s: &State) -> State {
-    s.iter()
-        .filter(|o| matches!(o, Object::Element(_)))
-        .cloned()
-        .collect()
+fn same_but_time(a: &Link, b: &Link) -> bool {
+    (&a.from, &a.to, a.service) == (&b.from, &b.to, b.service)
 }
 
 /// Closes what a link opened, for flows that exist too.

@@ -8,7 +8,7 @@ use super::context::{Moat, Where};
 use super::error::{Error, Result, nearest};
 use super::{fault, remove};
 use crate::model::{DefaultPolicy, Family, Name, Network, Router, Subnet, automatic, overlaps};
-use crate::plan::{Plan, desired};
+use crate::plan::Plan;
 use crate::store::Store;
 
 /// The network of containers that name none.
@@ -58,28 +58,33 @@ fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> 
     }
     moat.exclude()?;
     let network = complete(moat, request)?;
+    let before = moat.wanted()?;
+    let add = |s: &Store| {
+        s.add_network(&network, true)
+            .and_then(|()| s.add_bridge(&network.name))
+            .map_err(Error::from)
+    };
+    moat.store.begin()?;
+    let after = add(&moat.store).and_then(|_| moat.wanted());
+    moat.store.roll_back()?;
+    let plan = Plan::between(&before, &after?);
     if dry {
-        moat.store.begin()?;
-        let planned = moat.store.add_network(&network, true).map_err(Error::from);
-        let planned = planned.and_then(|()| moat.store.add_bridge(&network.name).map_err(Error::from));
-        let planned = planned.and_then(|_| new_objects(moat, &network));
-        moat.store.roll_back()?;
-        return Ok(Some(Plan::add(&planned?)));
+        return Ok(Some(plan));
     }
-    let intent = moat.store.write(|s| {
-        s.add_network(&network, true)?;
-        s.add_bridge(&network.name)?;
-        s.intend(&format!("create network {}", network.name), moat.me.0, moat.me.1)
+    let (bridge, intent) = moat.store.write(|s| {
+        let bridge = add(s)?;
+        Ok::<_, Error>((
+            bridge,
+            s.intend(&format!("create network {}", network.name), moat.me.0, moat.me.1)?,
+        ))
     })?;
     fault::step("making the network")?;
-    let live = moat.store.meta("live")?.is_some();
-    let made = if live {
-        let objects = new_objects(moat, &network)?;
-        let made = moat.apply(&Plan::add(&objects));
+    let made = if moat.store.meta("live")?.is_some() {
+        let made = moat.apply(&plan);
         if made.is_err() {
-            let _ = moat.apply_all(&Plan::remove(&objects));
+            let _ = moat.apply_all(&plan.reversed());
         }
-        made
+        made.and_then(|()| Ok(moat.store.set_bridges_up(Some(bridge))?))
     } else {
         moat.ensure_live()
     };
@@ -92,30 +97,6 @@ fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> 
     }
     moat.store.finish(intent)?;
     Ok(None)
-}
-
-/// What a recorded network adds to the kernel.
-fn new_objects(moat: &mut Moat, network: &Network) -> Result<crate::plan::State> {
-    if moat.store.meta("live")?.is_none() {
-        return moat.wanted();
-    }
-    let mut s = desired::net(&moat.names, network);
-    for (n, owner) in moat.store.bridges()? {
-        if owner == network.name {
-            s.extend(desired::bridge(&moat.names, network, n));
-        }
-    }
-    if network.router == Router::Host {
-        let machine = moat.machine()?;
-        s.extend(desired::way_out(&moat.names, &machine));
-        let host = desired::lone_host_addresses(&moat.world()?);
-        s.extend(desired::host_addresses(
-            &moat.names,
-            &crate::plan::Place::Host,
-            &host,
-        ));
-    }
-    Ok(s)
 }
 
 /// Chooses what was not asked for, and refuses what cannot be.
@@ -315,7 +296,7 @@ pub fn rm(place: &Where, name: &Name, dry: bool) -> Result<Option<Plan>> {
 fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
     moat.exclude()?;
     let all = moat.store.networks()?;
-    let Some(row) = all.iter().find(|r| r.network.name == *name) else {
+    if !all.iter().any(|r| r.network.name == *name) {
         let near = nearest(name.as_str(), all.iter().map(|r| r.network.name.as_str()));
         return Err(Error::Unknown {
             kind: "network",
@@ -335,7 +316,7 @@ fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
         });
     }
     if dry {
-        return Ok(Some(Plan::remove(&new_objects(moat, &row.network)?)));
+        return remove::plan_without(moat, name).map(Some);
     }
     let intent = moat
         .store

@@ -6,7 +6,7 @@ use super::context::{Moat, Where, make_dir, now, state};
 use super::error::{Error, Result};
 use super::fault;
 use crate::model::Name;
-use crate::plan::{Plan, desired};
+use crate::plan::Plan;
 use crate::sandbox::{self, Spec};
 use crate::store::{Container, Phase};
 
@@ -196,25 +196,33 @@ pub fn drop_idle_networks(moat: &mut Moat) -> Result<()> {
     Ok(())
 }
 
-/// Takes a network's objects out of a kernel that keeps other networks.
+/// Takes a network's objects out of a kernel that keeps other networks: what nobody else needs.
 ///
 /// # Errors
 /// The step that failed.
 pub fn take_down(moat: &mut Moat, name: &Name) -> Result<()> {
-    let others = moat.store.networks()?.len() > 1;
-    let Some(row) = moat.store.network(name)?.filter(|_| others) else {
+    if moat.store.networks()?.len() == 1 {
+        // The last one takes the whole world along, which is taken down apart.
         return Ok(());
-    };
-    let mut s = desired::net(&moat.names, &row.network);
-    let bridges = moat.store.bridges()?;
-    for n in bridges
-        .iter()
-        .filter(|(_, owner)| *owner == name)
-        .map(|(n, _)| *n)
-    {
-        s.extend(desired::bridge(&moat.names, &row.network, n));
     }
-    moat.apply(&Plan::remove(&s))
+    let plan = plan_without(moat, name)?;
+    moat.apply(&plan)
+}
+
+/// What goes with a network.
+///
+/// # Errors
+/// When store or kernel cannot be read.
+pub fn plan_without(moat: &mut Moat, name: &Name) -> Result<Plan> {
+    let before = moat.wanted()?;
+    moat.store.begin()?;
+    let after = moat
+        .store
+        .remove_network(name)
+        .map_err(Error::from)
+        .and_then(|()| moat.wanted());
+    moat.store.roll_back()?;
+    Ok(Plan::between(&before, &after?))
 }
 
 /// Makes the directories of a new container.

@@ -14,6 +14,8 @@ use super::wire::{Buffer, find};
 const MSG_NEW: u16 = CTNETLINK << 8;
 const MSG_GET: u16 = CTNETLINK << 8 | 1;
 const MSG_DELETE: u16 = CTNETLINK << 8 | 2;
+const MSG_GET_STATS: u16 = CTNETLINK << 8 | 5;
+const STATS_GLOBAL_ENTRIES: u16 = 1;
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const ID: u16 = 12;
@@ -99,6 +101,10 @@ struct Flow<'a> {
 /// Deletes the entries and returns how many there were.
 pub(super) fn forget(socket: &mut Nfnl, flows: Flows) -> io::Result<usize> {
     let mut count = 0;
+    // A listing walks the whole table, however empty: milliseconds.
+    if entries(socket)? == 0 {
+        return Ok(0);
+    }
     for family in flows.families() {
         let family = u8::try_from(*family).unwrap_or_default();
         let names: Vec<Vec<(u16, Vec<u8>)>> = socket.dump(
@@ -122,6 +128,22 @@ pub(super) fn forget(socket: &mut Nfnl, flows: Flows) -> io::Result<usize> {
         count += names.len();
     }
     Ok(count)
+}
+
+/// How many flows the namespace tracks.
+fn entries(socket: &mut Nfnl) -> io::Result<u32> {
+    let count = socket.ask(
+        |buffer, seq, flags| {
+            let open = buffer.message(MSG_GET_STATS, flags, seq, 0, 0);
+            buffer.end_message(&open);
+        },
+        |m| {
+            find(m.attributes(), STATS_GLOBAL_ENTRIES)
+                .and_then(|v| v.try_into().ok())
+                .map(u32::from_be_bytes)
+        },
+    )?;
+    Ok(count.unwrap_or(u32::MAX))
 }
 
 fn delete(buffer: &mut Buffer, seq: u32, flags: u16, family: u8, name: &[(u16, Vec<u8>)]) {

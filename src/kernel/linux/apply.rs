@@ -193,7 +193,8 @@ impl Linux {
             return Ok(());
         }
         let names = self.names.clone();
-        ruleset::load(self.open(at)?.namespace.as_ref(), which, at, &names)
+        let left = ruleset::left(self.nft(at)?, which).map_err(super::reading("what is left of a ruleset"))?;
+        ruleset::load(self.open(at)?.namespace.as_ref(), which, at, &names, &left)
     }
 
     pub(super) fn has_ruleset(&mut self, at: &Place, which: Ruleset) -> Result<bool, Error> {

@@ -43,20 +43,19 @@ pub(super) fn is_whole(nft: &mut Nft, which: Ruleset, at: &Place, names: &Names)
     Ok(true)
 }
 
-/// Loads a ruleset in one transaction, in place of whatever is left of it.
+/// Loads a ruleset in one transaction, in place of whatever is left of it. `left` are the
+/// tables that exist: deleting one makes `nft` wait for a grace period at its end.
 pub(super) fn load(
     namespace: Option<&Namespace>,
     which: Ruleset,
     at: &Place,
     names: &Names,
+    left: &[bool],
 ) -> Result<(), Error> {
     let text = skeleton::ruleset(which, at, names);
-    let fresh: String = text
-        .lines()
-        .filter_map(|l| l.strip_prefix("table "))
-        .filter_map(|l| l.strip_suffix('{'))
-        .map(|name| format!("add table {name}\ndelete table {name}\n"))
-        .collect();
+    let tables = text.lines().filter_map(|l| l.strip_prefix("table ")?.strip_suffix('{'));
+    let fresh: String =
+        tables.zip(left).filter(|(_, left)| **left).map(|(name, _)| format!("delete table {name}\n")).collect();
     let refused = |detail: String| Error::Nft {
         which: words::ruleset(which).to_owned(),
         detail,
@@ -69,6 +68,11 @@ pub(super) fn load(
     }
     .map_err(|e| refused(e.to_string()))?
     .map_err(refused)
+}
+
+/// Which tables of a ruleset exist, in the order of [`tables`].
+pub(super) fn left(nft: &mut Nft, which: Ruleset) -> io::Result<Vec<bool>> {
+    tables(which).iter().map(|t| Ok(nft.chains(*t)?.is_some())).collect()
 }
 
 fn run(script: &str) -> Result<(), String> {

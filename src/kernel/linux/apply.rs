@@ -19,7 +19,7 @@ use crate::plan::{Element, Object, Place, Ruleset, Step};
 impl Linux {
     pub(super) fn apply_steps(&mut self, steps: &[Step], done: &mut dyn FnMut(usize)) -> Result<(), Error> {
         self.refresh();
-        let fates = fate::fates(steps, |at| self.is_there(at).unwrap_or(true));
+        let mut fates = fate::fates(steps, |at| self.is_there(at).unwrap_or(true));
         let mut with: HashMap<usize, Vec<usize>> = HashMap::new();
         for (i, fate) in fates.iter().enumerate() {
             if let Fate::With(n) = fate {
@@ -32,6 +32,20 @@ impl Linux {
                 with.remove(&n).into_iter().flatten().for_each(&mut *done);
             }
         };
+        // Where the router goes nothing is left to guard, and what destroys a table can wait for
+        // its grace period beside what destroys the uplink.
+        let router_goes = steps.contains(&Step::Del(Object::Namespace));
+        let is_early = |s: &Step| matches!(s, Step::Del(Object::Ruleset { at: Place::Host, .. }));
+        for i in (0..steps.len()).filter(|i| router_goes && fates[*i] == Fate::Do && is_early(&steps[*i])) {
+            self.run(&steps[i..=i]).map_err(|(_, e)| e)?;
+            report(i, i + 1);
+        }
+        let is_done = |i: usize| router_goes && is_early(&steps[i]);
+        for (i, fate) in fates.iter_mut().enumerate() {
+            if *fate == Fate::Do && is_done(i) {
+                *fate = Fate::With(i);
+            }
+        }
         let mut i = 0;
         while i < steps.len() {
             if fates[i] != Fate::Do {

@@ -203,10 +203,7 @@ mod tests {
     fn what_a_namespace_takes_along_is_left_to_it() {
         let plan = Plan::remove(&container().into_iter().collect());
         let with = Fate::With(4);
-        assert_eq!(
-            fates(&plan.0, |_| true),
-            [with, with, with, Fate::Do, Fate::Do]
-        );
+        assert_eq!(fates(&plan.0, |_| true), [with, with, with, Fate::Do, Fate::Do]);
     }
 
     #[test]

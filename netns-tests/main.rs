@@ -14,11 +14,12 @@
 #![allow(dead_code)]
 
 mod harness;
+mod links;
 mod net;
 mod walls;
 mod world;
 
 fn main() {
-    let stories: Vec<harness::Story> = [walls::STORIES].concat();
+    let stories: Vec<harness::Story> = [walls::STORIES, links::STORIES].concat();
     harness::main(&stories);
 }

@@ -43,6 +43,7 @@ pub enum Outcome {
 /// # Errors
 /// What failed; nothing of the container stays.
 pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
+    fault::reach_launcher();
     let mut moat = Moat::settled(place)?;
     let id = new_id()?;
     let name = request

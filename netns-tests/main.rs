@@ -1,0 +1,25 @@
+//! Stories about the walls, told by the real binary and real packets.
+//!
+//! Each story runs in a process of its own with fresh network, mount and pid namespaces:
+//! nothing it does reaches the machine, and nothing of it outlives it. `cargo test --test
+//! netns -- walls` runs some, `-- --list` names them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+// Stories use what they need of the harness.
+#![allow(dead_code)]
+
+mod harness;
+mod links;
+mod net;
+mod walls;
+mod world;
+
+fn main() {
+    let stories: Vec<harness::Story> = [walls::STORIES, links::STORIES].concat();
+    harness::main(&stories);
+}

@@ -82,8 +82,17 @@ fn removal(index: &Index<'_>, i: usize, gone: &Object, is_there: &mut impl FnMut
     }
     if let Some(n) = after(index.namespace.as_ref()) {
         // The uplink would go with the router, 50 ms later: asked for, it takes 20.
-        if *gone.place() == Place::Router {
-            return Fate::With(n);
+        match gone {
+            // Its end in a container that lives on goes a moment later.
+            Object::Veth {
+                at: Place::Router,
+                sandbox,
+                ..
+            } if is_known(sandbox) && is_there(sandbox) => {
+                return Fate::Later;
+            }
+            o if *o.place() == Place::Router => return Fate::With(n),
+            _ => {}
         }
     }
     let taker = match gone {
@@ -203,7 +212,10 @@ mod tests {
     fn what_a_namespace_takes_along_is_left_to_it() {
         let plan = Plan::remove(&container().into_iter().collect());
         let with = Fate::With(4);
-        assert_eq!(fates(&plan.0, |_| true), [with, with, with, Fate::Do, Fate::Do]);
+        assert_eq!(
+            fates(&plan.0, |_| true),
+            [with, with, Fate::Later, Fate::Do, Fate::Do]
+        );
     }
 
     #[test]

@@ -181,11 +181,14 @@ fn expire(mode: Mode) {
         );
     }
     std::thread::sleep(Duration::from_millis(2500));
-    let before: Vec<u64> = sinks.iter().map(|s| s.count()).collect();
+    let before: Vec<u64> = sinks.iter().map(super::net::Running::count).collect();
     let seen = b.ns.capture(FROM_OTHERS);
     std::thread::sleep(Duration::from_secs(1));
     seen.nothing("after the link's end");
-    assert_eq!(before, sinks.iter().map(|s| s.count()).collect::<Vec<_>>());
+    assert_eq!(
+        before,
+        sinks.iter().map(super::net::Running::count).collect::<Vec<_>>()
+    );
     assert!(!a.ns.pings(&b.ip4) && !a.ns.pings(&b.ip6));
     assert_eq!(w.json(&["links"]).as_array().map(Vec::len), Some(0));
     w.is_clean();

@@ -6,6 +6,9 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr

@@ -124,6 +124,12 @@ impl Moat {
             .flat_map(|f| desired::host_policy(&self.names, f))
             .collect();
         needed.push(ruleset);
+        if (self.store.networks()?.iter()).any(|n| n.network.router == Router::Host) {
+            needed.push(Object::Ruleset {
+                at: Place::Host,
+                which: Ruleset::Wall,
+            });
+        }
         if needed.iter().any(|o| !self.has(o)) {
             return Ok(false);
         }

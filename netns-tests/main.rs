@@ -16,13 +16,25 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod cut;
 mod harness;
+mod heal;
+mod host;
 mod links;
 mod net;
+mod ports;
 mod walls;
 mod world;
 
 fn main() {
-    let stories: Vec<harness::Story> = [walls::STORIES, links::STORIES].concat();
+    let stories: Vec<harness::Story> = [
+        walls::STORIES,
+        links::STORIES,
+        cut::STORIES,
+        ports::STORIES,
+        heal::STORIES,
+        host::STORIES,
+    ]
+    .concat();
     harness::main(&stories);
 }

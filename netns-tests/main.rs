@@ -13,12 +13,16 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod crash;
+mod faults;
+mod faulty;
 mod harness;
 mod net;
+mod trace;
 mod walls;
 mod world;
 
 fn main() {
-    let stories: Vec<harness::Story> = [walls::STORIES].concat();
+    let stories: Vec<harness::Story> = [walls::STORIES, crash::STORIES, faults::STORIES].concat();
     harness::main(&stories);
 }

@@ -16,13 +16,17 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod crash;
 mod cut;
+mod faults;
+mod faulty;
 mod harness;
 mod heal;
 mod host;
 mod links;
 mod net;
 mod ports;
+mod trace;
 mod walls;
 mod world;
 
@@ -34,6 +38,8 @@ fn main() {
         ports::STORIES,
         heal::STORIES,
         host::STORIES,
+        crash::STORIES,
+        faults::STORIES,
     ]
     .concat();
     harness::main(&stories);

@@ -171,18 +171,21 @@ impl Moat {
         Ok(())
     }
 
-    /// Does as much of a plan as can be done: for undoing and taking away. The first error.
+    /// Does as much of a plan as can be done: for undoing and taking away.
     ///
     /// # Errors
-    /// The first step that failed, after all were tried.
+    /// The first step that cannot be done by itself either, after all were tried.
     pub fn apply_all(&mut self, plan: &Plan) -> Result<()> {
-        let Err(first) = self.kernel.apply(&plan.0, &mut |_| {}) else {
-            return Ok(());
-        };
-        for step in &plan.0 {
-            let _ = self.kernel.apply(std::slice::from_ref(step), &mut |_| {});
+        if self.kernel.apply(&plan.0, &mut |_| {}).is_ok() {
+            return self.count_own();
         }
-        Err(first.into())
+        let mut first = Ok(());
+        for step in &plan.0 {
+            let done = self.kernel.apply(std::slice::from_ref(step), &mut |_| {});
+            first = first.and(done);
+        }
+        self.count_own()?;
+        Ok(first?)
     }
 
     /// Whether an object is in the kernel; an error counts as no.

@@ -18,6 +18,7 @@ mod harness;
 mod heal;
 mod host;
 mod links;
+mod names;
 mod net;
 mod ports;
 mod walls;
@@ -27,6 +28,7 @@ fn main() {
     let stories: Vec<harness::Story> = [
         walls::STORIES,
         links::STORIES,
+        names::STORIES,
         cut::STORIES,
         ports::STORIES,
         heal::STORIES,

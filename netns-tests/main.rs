@@ -17,12 +17,14 @@ mod crash;
 mod faults;
 mod faulty;
 mod harness;
+mod links;
 mod net;
 mod trace;
 mod walls;
 mod world;
 
 fn main() {
-    let stories: Vec<harness::Story> = [walls::STORIES, crash::STORIES, faults::STORIES].concat();
+    let stories: Vec<harness::Story> =
+        [walls::STORIES, links::STORIES, crash::STORIES, faults::STORIES].concat();
     harness::main(&stories);
 }

@@ -19,7 +19,7 @@ use crate::plan::{Element, Object, Place, Ruleset, Step};
 impl Linux {
     pub(super) fn apply_steps(&mut self, steps: &[Step], done: &mut dyn FnMut(usize)) -> Result<(), Error> {
         self.refresh();
-        let fates = fate::fates(steps, |at| self.is_there(at).unwrap_or(true));
+        let mut fates = fate::fates(steps, |at| self.is_there(at).unwrap_or(true));
         let mut with: HashMap<usize, Vec<usize>> = HashMap::new();
         for (i, fate) in fates.iter().enumerate() {
             if let Fate::With(n) = fate {
@@ -32,6 +32,20 @@ impl Linux {
                 with.remove(&n).into_iter().flatten().for_each(&mut *done);
             }
         };
+        // Where the router goes nothing is left to guard, and what destroys a table can wait for
+        // its grace period beside what destroys the uplink.
+        let router_goes = steps.contains(&Step::Del(Object::Namespace));
+        let is_early = |s: &Step| matches!(s, Step::Del(Object::Ruleset { at: Place::Host, .. }));
+        for i in (0..steps.len()).filter(|i| router_goes && fates[*i] == Fate::Do && is_early(&steps[*i])) {
+            self.run(&steps[i..=i]).map_err(|(_, e)| e)?;
+            report(i, i + 1);
+        }
+        let is_done = |i: usize| router_goes && is_early(&steps[i]);
+        for (i, fate) in fates.iter_mut().enumerate() {
+            if *fate == Fate::Do && is_done(i) {
+                *fate = Fate::With(i);
+            }
+        }
         let mut i = 0;
         while i < steps.len() {
             if fates[i] != Fate::Do {
@@ -60,6 +74,7 @@ impl Linux {
         match &group[0] {
             Step::Add(Object::Element(_)) | Step::Del(Object::Element(_)) => self.change_elements(group),
             Step::Add(Object::Sysctl { at, .. }) => self.write_values(at, group),
+            Step::Add(Object::Ruleset { .. }) => self.load_rulesets(group),
             Step::Add(o) => self.add(o, &group[0]).map_err(|e| (0, e)),
             Step::Del(o) => self.del(o, &group[0]).map_err(|e| (0, e)),
         }
@@ -95,7 +110,6 @@ impl Linux {
     fn add(&mut self, object: &Object, step: &Step) -> Result<(), Error> {
         let result = match object {
             Object::Namespace => return self.add_namespace(),
-            Object::Ruleset { at, which } => return self.add_ruleset(at, *which),
             Object::Uplink { host, router, mtu } => {
                 return self.add_pair(
                     &Pair {
@@ -140,7 +154,7 @@ impl Linux {
             }
             Object::Route { at, table, to, hop } => routing::add_route(self.rtnl(at)?, *table, *to, hop),
             // Done in groups.
-            Object::Sysctl { .. } | Object::Element(_) => Ok(()),
+            Object::Ruleset { .. } | Object::Sysctl { .. } | Object::Element(_) => Ok(()),
         };
         ignore(result, &[libc::EEXIST]).map_err(failed(step))
     }
@@ -188,12 +202,32 @@ impl Linux {
         links::set_up(self.rtnl(&Place::Router)?, "lo", true).map_err(entering(&path))
     }
 
-    fn add_ruleset(&mut self, at: &Place, which: Ruleset) -> Result<(), Error> {
+    /// Loads rulesets that are not whole, side by side: each takes `nft` some milliseconds.
+    fn load_rulesets(&mut self, group: &[Step]) -> Result<(), (usize, Error)> {
+        let mut loads = Vec::new();
+        for (i, step) in group.iter().enumerate() {
+            if let Object::Ruleset { at, which } = step.object() {
+                loads.extend(self.prepare_ruleset(at, *which).map_err(|e| (i, e))?);
+            }
+        }
+        let outcome = std::thread::scope(|scope| {
+            let running: Vec<_> = loads.iter().map(|l| scope.spawn(|| l.run())).collect();
+            let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined
+                .map(|r| r.unwrap_or_else(|_| Err(ruleset::broken())))
+                .collect::<Result<(), _>>()
+        });
+        outcome.map_err(|e| (0, e))
+    }
+
+    fn prepare_ruleset(&mut self, at: &Place, which: Ruleset) -> Result<Option<ruleset::Load>, Error> {
         if self.has_ruleset(at, which)? {
-            return Ok(());
+            return Ok(None);
         }
         let names = self.names.clone();
-        ruleset::load(self.open(at)?.namespace.as_ref(), which, at, &names)
+        let left =
+            ruleset::left(self.nft(at)?, which).map_err(super::reading("what is left of a ruleset"))?;
+        ruleset::Load::new(self.open(at)?.namespace.as_ref(), which, at, &names, &left).map(Some)
     }
 
     pub(super) fn has_ruleset(&mut self, at: &Place, which: Ruleset) -> Result<bool, Error> {
@@ -216,6 +250,7 @@ fn group_len(steps: &[Step], fates: &[Fate]) -> usize {
             | Step::Del(Object::Element(Element { at: b, .. })),
         )
         | (Step::Add(Object::Sysctl { at: a, .. }), Step::Add(Object::Sysctl { at: b, .. })) => a == b,
+        (Step::Add(Object::Ruleset { .. }), Step::Add(Object::Ruleset { .. })) => true,
         _ => false,
     };
     let rest = steps.iter().zip(fates).skip(1);

@@ -36,6 +36,13 @@ impl Namespace {
         })
     }
 
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            id: self.id,
+        })
+    }
+
     /// Whether the path still leads to this namespace.
     pub fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == self.id)

@@ -97,6 +97,9 @@ impl Linux {
             Object::Uplink { host, .. } => (&Place::Host, host, &Place::Router),
             Object::Veth { .. } if self.patience.is_zero() => return Ok(()),
             Object::Veth {
+                at, sandbox, inside, ..
+            } if !self.is_there(at).unwrap_or(true) => (sandbox, inside, at),
+            Object::Veth {
                 at, port, sandbox, ..
             } => (at, port, sandbox),
             _ => return Ok(()),

@@ -43,32 +43,73 @@ pub(super) fn is_whole(nft: &mut Nft, which: Ruleset, at: &Place, names: &Names)
     Ok(true)
 }
 
-/// Loads a ruleset in one transaction, in place of whatever is left of it.
-pub(super) fn load(
-    namespace: Option<&Namespace>,
+/// A ruleset that is about to be loaded in one transaction, in place of whatever is left of it.
+pub(super) struct Load {
     which: Ruleset,
-    at: &Place,
-    names: &Names,
-) -> Result<(), Error> {
-    let text = skeleton::ruleset(which, at, names);
-    let fresh: String = text
-        .lines()
-        .filter_map(|l| l.strip_prefix("table "))
-        .filter_map(|l| l.strip_suffix('{'))
-        .map(|name| format!("add table {name}\ndelete table {name}\n"))
-        .collect();
-    let refused = |detail: String| Error::Nft {
+    script: String,
+    /// `None` for the calling thread's own.
+    namespace: Option<Namespace>,
+}
+
+impl Load {
+    /// `left` are the tables that exist: deleting one makes `nft` wait for a grace period at its
+    /// end, so only these are deleted.
+    pub fn new(
+        namespace: Option<&Namespace>,
+        which: Ruleset,
+        at: &Place,
+        names: &Names,
+        left: &[bool],
+    ) -> Result<Self, Error> {
+        let text = skeleton::ruleset(which, at, names);
+        let tables = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("table ")?.strip_suffix('{'));
+        let gone: String = tables
+            .zip(left)
+            .filter(|(_, left)| **left)
+            .map(|(name, _)| format!("delete table {name}\n"))
+            .collect();
+        let namespace = namespace
+            .map(Namespace::try_clone)
+            .transpose()
+            .map_err(|e| refused(which, e.to_string()))?;
+        Ok(Self {
+            which,
+            script: gone + &text,
+            namespace,
+        })
+    }
+
+    pub fn run(&self) -> Result<(), Error> {
+        let run = || run(&self.script);
+        match &self.namespace {
+            Some(ns) => ns.within(run),
+            None => Ok(run()),
+        }
+        .map_err(|e| refused(self.which, e.to_string()))?
+        .map_err(|detail| refused(self.which, detail))
+    }
+}
+
+fn refused(which: Ruleset, detail: String) -> Error {
+    Error::Nft {
         which: words::ruleset(which).to_owned(),
         detail,
-    };
-    let script = fresh + &text;
-    let run = || run(&script);
-    match namespace {
-        Some(ns) => ns.within(run),
-        None => Ok(run()),
     }
-    .map_err(|e| refused(e.to_string()))?
-    .map_err(refused)
+}
+
+/// A thread that loads ended without a word.
+pub(super) fn broken() -> Error {
+    refused(Ruleset::Wall, "the loading thread panicked".to_owned())
+}
+
+/// Which tables of a ruleset exist, in the order of [`tables`].
+pub(super) fn left(nft: &mut Nft, which: Ruleset) -> io::Result<Vec<bool>> {
+    tables(which)
+        .iter()
+        .map(|t| Ok(nft.chains(*t)?.is_some()))
+        .collect()
 }
 
 fn run(script: &str) -> Result<(), String> {

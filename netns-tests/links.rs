@@ -1,0 +1,352 @@
+//! What a link opens, and only that.
+
+use std::time::Duration;
+
+use crate::harness::{Story, everywhere, own};
+use crate::net::{Ns, until};
+use crate::walls::{FROM_OTHERS, gateway_mac};
+use crate::world::{FAMILIES, Mode, World};
+
+pub const STORIES: &[Story] = &[
+    everywhere("links::one_port_one_direction", one_port_one_direction),
+    everywhere("links::every_kind_of_service", every_kind_of_service),
+    everywhere("links::labels", labels),
+    own("links::expire", expire),
+    everywhere("links::to_the_host", to_the_host),
+    everywhere("links::out_of_an_internal_network", out_of_an_internal_network),
+    everywhere("links::names", names),
+    everywhere("links::a_reused_address", a_reused_address),
+    everywhere("links::why_agrees_with_packets", why_agrees_with_packets),
+];
+
+pub fn any(family: u8) -> &'static str {
+    if family == 4 { "0.0.0.0" } else { "::" }
+}
+
+/// `web -> db 5432/tcp`: not back, no other port, no other protocol, nobody else.
+fn one_port_one_direction(mode: Mode) {
+    let w = World::new(mode);
+    let (web, db, third) = (w.idle("web", &[]), w.idle("db", &[]), w.idle("third", &[]));
+    let gate = gateway_mac(&web);
+    w.ok(&["link", "web", "db:5432/tcp"]);
+    for family in FAMILIES {
+        let ip = db.ip(family);
+        let _db = db.ns.serve("tcp", any(family), 5432);
+        let _other = db.ns.serve("tcp", any(family), 5433);
+        let _udp = db.ns.serve("udp", any(family), 5432);
+        let _web = web.ns.serve("tcp", any(family), 80);
+        let at_db = db.ns.capture(&format!(
+            "{FROM_OTHERS} and not (tcp port 5432 and src {})",
+            web.ip(family)
+        ));
+        assert!(web.ns.reaches("tcp", ip, 5432), "{ip}");
+        assert!(!web.ns.reaches("tcp", ip, 5433));
+        assert!(!web.ns.reaches("udp", ip, 5432));
+        assert!(!web.ns.pings(ip));
+        assert!(!third.ns.reaches("tcp", ip, 5432));
+        at_db.nothing("other ports, protocols and containers");
+
+        let at_web = web.ns.capture(FROM_OTHERS);
+        let back = web.ip(family);
+        assert!(!db.ns.reaches("tcp", back, 80));
+        assert!(!db.ns.pings(back));
+        // From the linked service's own port; and answers that nobody asked for.
+        for flags in ["2", "18", "16", "4"] {
+            for port in ["80", "4000"] {
+                let out = db.ns.wire(&[
+                    "emit", "eth0", &gate, &db.mac, "tcp", ip, back, port, "5432", flags,
+                ]);
+                assert!(out.ok(), "{out:?}");
+            }
+        }
+        db.ns
+            .wire(&["emit", "eth0", &gate, &db.mac, "udp", ip, back, "4000", "5432"]);
+        at_web.nothing("the other way");
+        w.ok(&["link", "db", "web:80/tcp"]);
+        assert!(db.ns.reaches("tcp", back, 80));
+        at_web.something("the other way, linked");
+        w.ok(&["unlink", "db", "web:80/tcp"]);
+    }
+}
+
+/// Ranges, udp, sctp, icmp, everything, both directions.
+fn every_kind_of_service(mode: Mode) {
+    let w = World::new(mode);
+    let (a, b) = (w.idle("a", &[]), w.idle("b", &[]));
+    let gate = gateway_mac(&a);
+    for family in FAMILIES {
+        let ip = b.ip(family);
+        let _tcp = b.ns.start(&["serve", "tcp", any(family), "7999-8003"]);
+        let _udp = b.ns.start(&["serve", "udp", any(family), "52-53"]);
+        let link = |to: &str| w.ok(&["link", "a", to]);
+        let unlink = |to: &str| w.ok(&["unlink", "a", to]);
+
+        link("b:8000-8002/tcp");
+        for (port, open) in [
+            (7999, false),
+            (8000, true),
+            (8001, true),
+            (8002, true),
+            (8003, false),
+        ] {
+            assert_eq!(a.ns.reaches("tcp", ip, port), open, "{ip} {port}");
+        }
+        unlink("b:8000-8002/tcp");
+        assert!(!a.ns.reaches("tcp", ip, 8001));
+
+        link("b:53/udp");
+        assert!(a.ns.reaches("udp", ip, 53));
+        assert!(!a.ns.reaches("udp", ip, 52));
+        assert!(!a.ns.reaches("tcp", ip, 8000));
+        unlink("b:53/udp");
+
+        let seen = b.ns.capture("ip proto 132 or ip6 proto 132");
+        let init = |port: &str| {
+            let out =
+                a.ns.wire(&["emit", "eth0", &gate, &a.mac, "sctp", a.ip(family), ip, port]);
+            assert!(out.ok(), "{out:?}");
+        };
+        init("38412");
+        link("b:38412/sctp");
+        init("38413");
+        seen.nothing("sctp");
+        init("38412");
+        seen.something("sctp over a link");
+        unlink("b:38412/sctp");
+
+        assert!(!a.ns.pings(ip));
+        let icmp = w.moat(&["link", "a", "b/icmp"]);
+        assert!(icmp.ok(), "{icmp:?}");
+        assert!(a.ns.pings(ip));
+        assert!(!a.ns.reaches("tcp", ip, 8000));
+        assert!(!b.ns.pings(a.ip(family)));
+        unlink("b/icmp");
+
+        w.ok(&["link", "--both", "a", "b"]);
+        assert!(a.ns.pings(ip) && b.ns.pings(a.ip(family)));
+        assert!(a.ns.reaches("tcp", ip, 8003) && a.ns.reaches("udp", ip, 52));
+        w.ok(&["unlink", "a", "b"]);
+        assert!(!a.ns.pings(ip));
+        assert!(b.ns.pings(a.ip(family)), "one direction was taken away, not both");
+        w.ok(&["unlink", "b", "a"]);
+        assert!(!b.ns.pings(a.ip(family)));
+    }
+    w.is_clean();
+}
+
+/// A label stands for whoever bears it, now or later.
+fn labels(mode: Mode) {
+    let w = World::new(mode);
+    let (web, db) = (
+        w.idle("web", &["--label", "app=web"]),
+        w.idle("db", &["--label", "tier=data"]),
+    );
+    w.ok(&["link", "label:app=web", "label:tier=data"]);
+    let later = w.idle("later", &["--label", "app=web"]);
+    let plain = w.idle("plain", &["--label", "app=webby"]);
+    let db2 = w.idle("db2", &["--label", "tier=data"]);
+    for family in FAMILIES {
+        let seen = db.ns.capture(&format!("src {}", plain.ip(family)));
+        assert!(!plain.ns.pings(db.ip(family)));
+        seen.nothing("from a container without the label");
+        for from in [&web, &later] {
+            for to in [&db, &db2] {
+                assert!(from.ns.pings(to.ip(family)), "{} -> {}", from.name, to.name);
+                assert!(!to.ns.pings(from.ip(family)), "{} -> {}", to.name, from.name);
+            }
+        }
+    }
+    w.ok(&["unlink", "label:app=web", "label:tier=data"]);
+    assert!(!web.ns.pings(&db.ip4) && !later.ns.pings(&db2.ip6));
+}
+
+/// `--for 2s` ends by itself, in the kernel, for flows that exist too.
+fn expire(mode: Mode) {
+    let w = World::new(mode);
+    let (a, b) = (w.idle("a", &[]), w.idle("b", &[]));
+    let sinks: Vec<_> = FAMILIES
+        .iter()
+        .map(|f| b.ns.start(&["sink", "tcp", any(*f), &format!("900{f}")]))
+        .collect();
+    w.ok(&["link", "--for", "2s", "a", "b"]);
+    let _pours: Vec<_> = FAMILIES
+        .iter()
+        .map(|f| a.ns.start(&["pour", "tcp", b.ip(*f), &format!("900{f}")]))
+        .collect();
+    for sink in &sinks {
+        assert!(
+            until(Duration::from_secs(1), || sink.count() > 10_000),
+            "{}",
+            sink.count()
+        );
+    }
+    std::thread::sleep(Duration::from_millis(2500));
+    let before: Vec<u64> = sinks.iter().map(|s| s.count()).collect();
+    let seen = b.ns.capture(FROM_OTHERS);
+    std::thread::sleep(Duration::from_secs(1));
+    seen.nothing("after the link's end");
+    assert_eq!(before, sinks.iter().map(|s| s.count()).collect::<Vec<_>>());
+    assert!(!a.ns.pings(&b.ip4) && !a.ns.pings(&b.ip6));
+    assert_eq!(w.json(&["links"]).as_array().map(Vec::len), Some(0));
+    w.is_clean();
+}
+
+/// A link to `host` opens one service of the host's, at the name `host`.
+fn to_the_host(mode: Mode) {
+    let mut w = World::new(mode);
+    let _lan = w.lan();
+    let a = w.idle("a", &[]);
+    let (host, proto) = (Ns::host(), "tcp");
+    // A socket on [::] takes both families.
+    let _open = host.serve(proto, "::", 7000);
+    let _shut = host.serve(proto, "::", 7001);
+    let names = |family: u8| {
+        let file = w.exec("a", &["cat", "/etc/hosts"]).stdout;
+        let line = file
+            .lines()
+            .find(|l| l.split_ascii_whitespace().any(|n| n == "host") && l.contains(':') == (family == 6));
+        line.and_then(|l| l.split_ascii_whitespace().next())
+            .map(str::to_owned)
+    };
+    assert_eq!(names(4), None, "before the link");
+    w.ok(&["link", "a", "host:7000/tcp"]);
+    let found = FAMILIES.map(|f| names(f).expect("the name `host`"));
+    for ip in &found {
+        assert!(a.ns.reaches(proto, ip, 7000), "{ip}");
+        assert!(!a.ns.reaches(proto, ip, 7001), "{ip}");
+    }
+    w.ok(&["unlink", "a", "host:7000/tcp"]);
+    assert_eq!(names(4), None, "after the link");
+    for ip in &found {
+        assert!(!a.ns.reaches(proto, ip, 7000), "{ip}");
+    }
+}
+
+/// `--internal`: no way out but what a link opens, in both families.
+fn out_of_an_internal_network(mode: Mode) {
+    let mut w = World::new(mode);
+    let lan = w.lan();
+    let router = if mode == Mode::Own { "own" } else { "host" };
+    w.ok(&["net", "create", "shut", "--internal", "--router", router]);
+    let a = w.idle("a", &["--net", "shut"]);
+    let open = w.idle("open", &[]);
+    for (family, cidr, edge) in [
+        (4, "192.168.50.2/32", "192.168.50.3"),
+        (6, "fd50::2/128", "fd50::3"),
+    ] {
+        let ip = crate::world::Neighbour::ip(family);
+        lan.ns.must(&format!(
+            "ip addr add {edge}/{} dev lan0 nodad",
+            if family == 4 { 24 } else { 64 }
+        ));
+        let _one = lan.ns.serve("tcp", any(family), 80);
+        let _two = lan.ns.serve("tcp", any(family), 81);
+        let seen = lan.ns.capture("tcp or udp or icmp or (icmp6 and ip6[40] == 128)");
+        assert!(!a.ns.reaches("tcp", ip, 80) && !a.ns.pings(ip), "{ip}");
+        seen.nothing("from an internal network");
+        assert!(open.ns.reaches("tcp", ip, 80), "the other network has a way out");
+        for (to, second) in [
+            (format!("{cidr}:80/tcp"), false),
+            (cidr.to_owned(), true),
+            ("world".to_owned(), true),
+        ] {
+            w.ok(&["link", "a", &to]);
+            assert!(a.ns.reaches("tcp", ip, 80), "{to}");
+            assert_eq!(a.ns.reaches("tcp", ip, 81), second, "{to}");
+            assert_eq!(a.ns.reaches("tcp", edge, 80), to == "world", "{to}: {edge}");
+            w.ok(&["unlink", "a", &to]);
+            assert!(!a.ns.reaches("tcp", ip, 80), "after unlink {to}");
+        }
+    }
+}
+
+/// A name resolves in a container while it is linked to who bears it, and not otherwise.
+fn names(mode: Mode) {
+    let w = World::new(mode);
+    w.idle("web", &[]);
+    w.idle("db", &[]);
+    w.idle("third", &[]);
+    let knows = |who: &str, name: &str| w.exec(who, &["getent", "ahosts", name]).ok();
+    assert!(!knows("web", "db") && !knows("third", "db"));
+    w.ok(&["link", "web", "db:5432/tcp"]);
+    let answer = w.exec("web", &["getent", "ahosts", "db"]).stdout;
+    let db = w.container("db");
+    assert!(answer.contains(&db.ip4) && answer.contains(&db.ip6), "{answer}");
+    assert!(!knows("db", "web") && !knows("third", "db") && !knows("web", "third"));
+    w.ok(&["link", "web", "db:80/tcp"]);
+    w.ok(&["unlink", "web", "db:5432/tcp"]);
+    assert!(knows("web", "db"), "another link is left");
+    w.ok(&["rm", "-f", "db"]);
+    assert!(!knows("web", "db"), "after rm");
+    w.idle("db", &[]);
+    assert!(!knows("web", "db"), "a new container of the same name");
+    w.ok(&["link", "web", "label:app=api"]);
+    w.idle("api", &["--label", "app=api"]);
+    assert!(knows("web", "api"), "a new container with the label");
+    w.ok(&["unlink", "web", "label:app=api"]);
+    assert!(!knows("web", "api"));
+}
+
+/// Who gets a dead container's address gets nothing else of it.
+fn a_reused_address(mode: Mode) {
+    let w = World::new(mode);
+    let (a, b) = (w.idle("a", &[]), w.idle("b", &["-p", "8080:80"]));
+    w.ok(&["link", "a", "b"]);
+    w.ok(&["link", "b", "a"]);
+    let (ip4, ip6, mac) = (b.ip4.clone(), b.ip6.clone(), b.mac.clone());
+    let server = b.ns.serve("udp", "::", 80);
+    assert!(a.ns.reaches("udp", &ip4, 80) && a.ns.reaches("udp", &ip6, 80) && b.ns.pings(&a.ip4));
+    assert!(a.ns.wire(&["call", "udp", &ip4, "80", "4444"]).ok());
+    drop(server);
+    w.ok(&["rm", "-f", "b"]);
+    let c = w.idle("c", &["--ip", &ip4, "--ip6", &ip6, "--mac", &mac]);
+    assert_eq!((&c.ip4, &c.ip6), (&ip4, &ip6));
+    let _server = c.ns.serve("udp", "::", 80);
+    let (at_c, at_a) = (c.ns.capture(FROM_OTHERS), a.ns.capture(FROM_OTHERS));
+    // The same tuple as the flow that was, and new ones, both ways and from the host.
+    assert!(!a.ns.wire(&["call", "udp", &ip4, "80", "4444"]).ok());
+    assert!(!a.ns.reaches("udp", &ip6, 80) && !a.ns.pings(&ip4));
+    assert!(!c.ns.pings(&a.ip4) && !c.ns.pings(&a.ip6));
+    let gate = gateway_mac(&c);
+    c.ns.wire(&["emit", "eth0", &gate, &mac, "udp", &ip4, &a.ip4, "4444", "80"]);
+    assert!(!Ns::host().reaches("udp", "127.0.0.1", 8080));
+    at_c.nothing("at the new one");
+    at_a.nothing("at the old one's peer");
+    assert!(!w.exec("a", &["getent", "hosts", "b"]).ok());
+    assert!(!w.exec("a", &["getent", "hosts", "c"]).ok());
+    w.ok(&["link", "a", "c"]);
+    assert!(a.ns.reaches("udp", &ip4, 80));
+    at_c.something("linked");
+}
+
+/// What is decided is what packets do.
+fn why_agrees_with_packets(mode: Mode) {
+    let w = World::new(mode);
+    for name in ["a", "b", "c"] {
+        w.idle(name, &["--label", &format!("app={name}")]);
+    }
+    w.ok(&["link", "a", "b:5432/tcp"]);
+    w.ok(&["link", "b", "c"]);
+    w.ok(&["link", "label:app=c", "a:8000-8010/udp"]);
+    for (from, to, allowed) in [
+        ("a", "b:5432/tcp", true),
+        ("a", "b:5433/tcp", false),
+        ("a", "b:5432/udp", false),
+        ("b", "a:5432/tcp", false),
+        ("b", "c:1/tcp", true),
+        ("b", "c:65535/udp", true),
+        ("c", "b:1/tcp", false),
+        ("c", "a:8000/udp", true),
+        ("c", "a:8010/udp", true),
+        ("c", "a:8011/udp", false),
+        ("c", "a:8000/tcp", false),
+        ("a", "c:80/tcp", false),
+    ] {
+        let out = w.moat(&["why", from, to, "--probe", "--json"]);
+        let v: serde_json::Value =
+            serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
+        assert_eq!(v["allowed"], allowed, "{from} -> {to}: {v}");
+        assert_eq!(v["probe"]["reached"], allowed, "{from} -> {to}: {v}");
+        assert_eq!(out.code, i32::from(!allowed), "{from} -> {to}");
+    }
+}

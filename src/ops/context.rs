@@ -1,6 +1,7 @@
 //! One command's hold on a world: its store, its kernel, its lock, and where things are.
 
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -237,7 +238,6 @@ fn world_number(root: &Path) -> u16 {
     if root == Path::new(DEFAULT_ROOT) {
         return 0;
     }
-    use std::os::unix::ffi::OsStrExt;
     // FNV-1a; only spread matters.
     let hash = root.as_os_str().as_bytes().iter().fold(0x811c_9dc5_u32, |h, b| {
         (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)

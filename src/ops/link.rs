@@ -85,7 +85,10 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
         for end in [&request.from, &request.to] {
             check_end(s, end, None)?;
         }
-        let old = s.links_with(&[request.from.clone()])?.into_iter().map(|r| r.link);
+        let old = s
+            .links_with(std::slice::from_ref(&request.from))?
+            .into_iter()
+            .map(|r| r.link);
         let replaced: Vec<Link> = old
             .filter(|o| links.iter().any(|l| same_but_time(l, o)))
             .collect();

@@ -303,7 +303,7 @@ fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
             name: name.to_string(),
             near,
         });
-    };
+    }
     let attached = moat.store.attached(name)?;
     if let Some(first) = attached.first() {
         let what = format!(

@@ -82,7 +82,7 @@ impl Moat {
                 up(Place::Host, self.names.uplink_host()),
                 up(Place::Router, self.names.uplink_router()),
             ];
-            if ends.iter().any(|end| !self.has(end)) {
+            if ends.iter().any(|end| !self.has(end)) || !self.has_router_policy()? {
                 return Ok(false);
             }
         }
@@ -102,6 +102,17 @@ impl Moat {
         Ok(true)
     }
 
+    /// Without its rules a router passes nothing: closed, but links are dead too.
+    fn has_router_policy(&mut self) -> Result<bool> {
+        let families = self.machine()?.families;
+        let mut policy = families
+            .iter()
+            .flat_map(|family| desired::router_policy(&self.names, *family))
+            .collect::<State>()
+            .into_iter();
+        Ok(policy.all(|rule| self.has(&rule)))
+    }
+
     fn host_is_whole(&mut self) -> Result<bool> {
         let ruleset = Object::Ruleset {
             at: Place::Host,
@@ -113,6 +124,12 @@ impl Moat {
             .flat_map(|f| desired::host_policy(&self.names, f))
             .collect();
         needed.push(ruleset);
+        if (self.store.networks()?.iter()).any(|n| n.network.router == Router::Host) {
+            needed.push(Object::Ruleset {
+                at: Place::Host,
+                which: Ruleset::Wall,
+            });
+        }
         if needed.iter().any(|o| !self.has(o)) {
             return Ok(false);
         }

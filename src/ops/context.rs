@@ -273,6 +273,7 @@ fn clear_other_boot(dir: &Path, boot: &str) -> Result<()> {
                 "router",
                 "lock",
                 "gate",
+                "links",
                 "generation",
             ] {
                 let _ = std::fs::remove_file(dir.join(entry));

@@ -273,6 +273,14 @@ fn refresh(moat: &mut Moat, links: &[Link]) -> Result<()> {
 
 /// Whether both ends can be linked.
 fn check(moat: &mut Moat, request: &Request) -> Result<()> {
+    if let (End::Container(from), End::Container(to)) = (&request.from, &request.to)
+        && from == to
+    {
+        return Err(Error::Refused {
+            what: "a container reaches itself without a link".into(),
+            hint: "its own services are at 127.0.0.1 and at its own address".into(),
+        });
+    }
     check_end(&moat.store, &request.from, None)?;
     let from = match &request.from {
         End::Container(name) => moat.store.endpoint(name)?,

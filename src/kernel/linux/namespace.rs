@@ -91,7 +91,10 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
 
 /// Unbinds and removes `path`. The kernel takes the namespace down on its own time,
 /// once no process, socket or mount holds it.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be unmounted or the file not be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
     // More than one mount may lie there after an interrupted start.
     for _ in 0..8 {
         if !is_namespace(path)? {

@@ -62,7 +62,8 @@ impl Namespace {
 pub(super) fn is_namespace(path: &Path) -> io::Result<bool> {
     match statfs(path) {
         Ok(fs) => Ok(fs.filesystem_type() == NSFS_MAGIC),
-        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => Ok(false),
+        // The last two: `/proc/PID/ns/net` of a process that is ending and has left its namespaces.
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR | nix::Error::EACCES | nix::Error::ESRCH) => Ok(false),
         Err(e) => Err(e.into()),
     }
 }

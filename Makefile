@@ -4,35 +4,41 @@
 PREFIX ?= /usr/local
 CARGO  ?= cargo
 MOAT   := target/release/moat
+RUNS   ?= 30
 
-# What the binary needs at run time, and what demo and tests use to look at it.
-PACKAGES := nftables iproute2 tcpdump conntrack redis-server nginx-light curl jq \
-            iputils-ping netcat-openbsd busybox-static util-linux procps strace
-PROGRAMS := nft ip tcpdump conntrack redis-server nginx curl jq ping nc busybox unshare ps strace
+# Debian keeps nft, ip and tcpdump where not every shell looks.
+export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help build deps deny-tool test lint unit netns demo bench man completions install clean
+# What the binary needs at run time, and what demo and tests use to look at it; below, a
+# program of each package, to see whether it is there. One line a package, in the same order.
+PACKAGES := nftables iproute2 tcpdump conntrack redis-server redis-tools nginx-light curl jq \
+            iputils-ping netcat-openbsd busybox-static util-linux procps python3
+PROGRAMS := nft ip tcpdump conntrack redis-server redis-cli nginx curl jq \
+            ping nc busybox unshare ps python3
+
+.PHONY: help build deps deny-tool test lint unit netns demo bench man completions install uninstall clean
 
 help:            ## this list
-	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@awk -F ': *[a-z -]*## ' '/^[a-z]+:.*##/ { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build:           ## the release binary, target/release/moat
 	$(CARGO) build --release --locked
 
-deps:            ## installs Debian packages that are missing; starts no service
-	@missing=; for p in $(PROGRAMS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then sh docs/demo/install-packages $(PACKAGES); fi
+deps:            ## install the Debian packages that are missing; no service is started
+	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "missing:$$missing"; sh docs/demo/install-packages $(PACKAGES); fi
 
 deny-tool:
-	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
 
-test: deps lint unit netns   ## everything: formatting, lints, licences, unit tests, namespaces
+test: deps lint unit netns ## everything: formatting, lints, licences, unit tests, namespaces
 
-lint: deny-tool  ## formatting, clippy, licences
+lint: deny-tool  ## formatting, clippy, licences, duplicates
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) deny --config .cargo-deny.toml check bans licenses sources
+	$(CARGO) deny --locked check --config .cargo-deny.toml bans licenses sources
 
-unit: deps       ## unit tests and the layers test
+unit: deps       ## unit tests, layers, examples in the documentation
 	$(CARGO) test --locked --lib --bins --test layers
 	$(CARGO) test --locked --doc
 
@@ -40,24 +46,28 @@ netns: deps      ## stories in real network namespaces, through the real binary
 	$(CARGO) test --locked --test netns
 
 demo: deps build ## the main job on real programs, in a private network namespace
-	@sh docs/demo/demo $(abspath $(MOAT))
+	@bash docs/demo/demo $(MOAT)
 
-bench: deps build ## how long run, link and ps take
-	@unshare -nm python3 docs/demo/bench.py $(abspath $(MOAT))
+bench: deps build ## how long run, link and ps take: medians of RUNS=30
+	@python3 docs/demo/bench $(MOAT) $(RUNS)
 
 man: build       ## target/moat.1
 	$(MOAT) gen man > target/moat.1
 
-completions: build ## target/completions
-	mkdir -p target/completions
-	for s in bash zsh fish; do $(MOAT) gen $$s > target/completions/moat.$$s; done
+completions: build ## target/completions, for bash, zsh and fish
+	@mkdir -p target/completions
+	for s in bash zsh fish; do $(MOAT) gen $$s > target/completions/moat.$$s || exit 1; done
 
-install: build man completions  ## into PREFIX
+install: man completions ## binary, man page and completions, into PREFIX=/usr/local
 	install -D -m 755 $(MOAT) $(DESTDIR)$(PREFIX)/bin/moat
 	install -D -m 644 target/moat.1 $(DESTDIR)$(PREFIX)/share/man/man1/moat.1
 	install -D -m 644 target/completions/moat.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/moat
 	install -D -m 644 target/completions/moat.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_moat
 	install -D -m 644 target/completions/moat.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/moat.fish
+
+uninstall:       ## what install put there
+	cd $(DESTDIR)$(PREFIX) && rm -f bin/moat share/man/man1/moat.1 share/bash-completion/completions/moat \
+	    share/zsh/site-functions/_moat share/fish/vendor_completions.d/moat.fish
 
 clean:           ## what was built
 	$(CARGO) clean

@@ -2,6 +2,13 @@
 //! `cli, cni -> ops -> { sandbox, store, kernel -> plan } -> model`.
 //!
 //! Reads every path that starts at the crate's root in `src/`, comments left out.
+#![allow(
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,9 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr
@@ -13,13 +16,31 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod crash;
+mod cut;
+mod faults;
+mod faulty;
 mod harness;
+mod heal;
+mod host;
 mod links;
 mod net;
+mod ports;
+mod trace;
 mod walls;
 mod world;
 
 fn main() {
-    let stories: Vec<harness::Story> = [walls::STORIES, links::STORIES].concat();
+    let stories: Vec<harness::Story> = [
+        walls::STORIES,
+        links::STORIES,
+        cut::STORIES,
+        ports::STORIES,
+        heal::STORIES,
+        host::STORIES,
+        crash::STORIES,
+        faults::STORIES,
+    ]
+    .concat();
     harness::main(&stories);
 }

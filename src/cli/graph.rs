@@ -1,16 +1,16 @@
 //! Who may talk to whom, as a picture in text.
 
 use super::print::{Look, Printer};
-use crate::ops::{Result, link, list};
+use crate::ops::{link, list};
 
 /// Each container with the arrows that leave it; those that nothing joins stand alone.
-pub fn text(p: &Printer, containers: &[list::View], links: &[link::View]) -> Result<i32> {
+pub fn text(p: &Printer, containers: &[list::View], links: &[link::View]) -> i32 {
     if p.json {
         p.json(&serde_json::json!({
             "nodes": containers.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
             "edges": links,
         }));
-        return Ok(0);
+        return 0;
     }
     let width = containers
         .iter()
@@ -38,7 +38,7 @@ pub fn text(p: &Printer, containers: &[list::View], links: &[link::View]) -> Res
         }
         p.line(format!("└─{}─┘", "─".repeat(width)));
     }
-    Ok(0)
+    0
 }
 
 fn arrow(l: &link::View) -> String {

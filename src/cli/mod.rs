@@ -88,8 +88,8 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
     let dry = cli.global.dry_run;
     match cli.command {
         Command::Run(args) => run(place, *args, dry, p),
-        Command::Ps { all } => show::containers(p, &ops::list::ps(place, all)?),
-        Command::Inspect { name } => show::details(p, &ops::list::inspect(place, &name)?),
+        Command::Ps { all } => Ok(show::containers(p, &ops::list::ps(place, all)?)),
+        Command::Inspect { name } => Ok(show::details(p, &ops::list::inspect(place, &name)?)),
         Command::Logs {
             follow,
             tail,
@@ -135,27 +135,26 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
                 ops::link::unlink(place, &End::from_end(&from)?, &to, service, dry)?,
             )
         }
-        Command::Links => show::links(p, &ops::link::links(place)?),
+        Command::Links => Ok(show::links(p, &ops::link::links(place)?)),
         Command::Why { from, to, probe } => {
             let (to, service) = End::with_service(&to)?;
             let (from, to) = (read::party(&from.parse()?)?, read::party(&to)?);
-            show::answer(
-                p,
-                &from,
-                &to,
-                service,
-                &ops::why::why(place, &from, &to, service, probe)?,
-            )
+            let answer = ops::why::why(place, &from, &to, service, probe)?;
+            Ok(show::answer(p, &from, &to, service, &answer))
         }
-        Command::Graph => graph::text(p, &ops::list::ps(place, false)?, &ops::link::links(place)?),
-        Command::Doctor => show::checks(p, &ops::doctor::doctor(place)),
-        Command::Fsck { fix } => show::report(p, &ops::fsck::fsck(place, fix)?),
+        Command::Graph => Ok(graph::text(
+            p,
+            &ops::list::ps(place, false)?,
+            &ops::link::links(place)?,
+        )),
+        Command::Doctor => Ok(show::checks(p, &ops::doctor::doctor(place))),
+        Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix)?)),
         Command::Gc => {
             let n = ops::fsck::gc(place)?;
             if p.json {
-                p.json(&serde_json::json!({ "removed": n }))
+                p.json(&serde_json::json!({ "removed": n }));
             } else {
-                p.say(format!("removed {n}"))
+                p.say(format!("removed {n}"));
             }
             Ok(0)
         }
@@ -242,7 +241,7 @@ fn network(place: &Where, net: Net, dry: bool, p: &Printer) -> Result<i32> {
             }
             planned(place, p, plan)
         }
-        Net::Ls => show::networks(p, &ops::net::ls(place)?),
+        Net::Ls => Ok(show::networks(p, &ops::net::ls(place)?)),
         Net::Inspect { name } => {
             p.json(&ops::net::inspect(place, &name.parse()?)?);
             Ok(0)

@@ -37,6 +37,7 @@ impl Printer {
     }
 
     /// A line of data.
+    #[allow(clippy::unused_self)] // called as `p.say` is: where a line goes is the printer's matter
     pub fn line(&self, text: impl AsRef<str>) {
         write(&mut std::io::stdout().lock(), text.as_ref());
     }

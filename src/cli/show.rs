@@ -4,16 +4,16 @@ use super::print::{Look, Printer};
 use crate::model::{Party, Service};
 use crate::ops::doctor::{Check, Level};
 use crate::ops::fsck::Report;
-use crate::ops::{Result, link, list, net, why};
+use crate::ops::{link, list, net, why};
 
-pub fn containers(p: &Printer, all: &[list::View]) -> Result<i32> {
+pub fn containers(p: &Printer, all: &[list::View]) -> i32 {
     if p.json {
         p.json(&all);
-        return Ok(0);
+        return 0;
     }
     if p.quiet {
         all.iter().for_each(|c| p.line(c.name.as_str()));
-        return Ok(0);
+        return 0;
     }
     let rows: Vec<Vec<String>> = all
         .iter()
@@ -39,7 +39,7 @@ pub fn containers(p: &Printer, all: &[list::View]) -> Result<i32> {
         })
         .collect();
     p.table(&["NAME", "STATUS", "NET", "ADDRESSES", "PORTS"], &rows);
-    Ok(0)
+    0
 }
 
 fn port(port: &list::Port) -> String {
@@ -51,15 +51,15 @@ fn port(port: &list::Port) -> String {
     format!("{host}{}->{}/{}", port.host_port, port.port, port.proto)
 }
 
-pub fn details(p: &Printer, details: &list::Details) -> Result<i32> {
+pub fn details(p: &Printer, details: &list::Details) -> i32 {
     p.json(details);
-    Ok(0)
+    0
 }
 
-pub fn links(p: &Printer, all: &[link::View]) -> Result<i32> {
+pub fn links(p: &Printer, all: &[link::View]) -> i32 {
     if p.json {
         p.json(&all);
-        return Ok(0);
+        return 0;
     }
     let rows: Vec<Vec<String>> = all
         .iter()
@@ -81,13 +81,13 @@ pub fn links(p: &Printer, all: &[link::View]) -> Result<i32> {
         })
         .collect();
     p.table(&["FROM", "TO", "SERVICE", "EXPIRES", "PACKETS", "BYTES"], &rows);
-    Ok(0)
+    0
 }
 
-pub fn networks(p: &Printer, all: &[net::View]) -> Result<i32> {
+pub fn networks(p: &Printer, all: &[net::View]) -> i32 {
     if p.json {
         p.json(&all);
-        return Ok(0);
+        return 0;
     }
     let rows: Vec<Vec<String>> = all
         .iter()
@@ -102,14 +102,14 @@ pub fn networks(p: &Printer, all: &[net::View]) -> Result<i32> {
         })
         .collect();
     p.table(&["NAME", "SUBNETS", "WAY OUT", "CONTAINERS"], &rows);
-    Ok(0)
+    0
 }
 
-pub fn answer(p: &Printer, from: &Party, to: &Party, service: Service, a: &why::Answer) -> Result<i32> {
+pub fn answer(p: &Printer, from: &Party, to: &Party, service: Service, a: &why::Answer) -> i32 {
     let code = i32::from(!a.allowed);
     if p.json {
         p.json(a);
-        return Ok(disagreement(a).unwrap_or(code));
+        return disagreement(a).unwrap_or(code);
     }
     let (look, word) = if a.allowed {
         (Look::Good, "allowed")
@@ -132,7 +132,7 @@ pub fn answer(p: &Printer, from: &Party, to: &Party, service: Service, a: &why::
     if let Some(change) = &a.change {
         p.line(format!("  to change it: {}", p.paint(Look::Strong, change)));
     }
-    Ok(disagreement(a).unwrap_or(code))
+    disagreement(a).unwrap_or(code)
 }
 
 /// A packet that does not do what was decided is an error of ours, never a yes or no.
@@ -143,11 +143,11 @@ fn disagreement(a: &why::Answer) -> Option<i32> {
         .map(|_| 2)
 }
 
-pub fn checks(p: &Printer, all: &[Check]) -> Result<i32> {
+pub fn checks(p: &Printer, all: &[Check]) -> i32 {
     let worst = i32::from(all.iter().any(|c| c.level == Level::Failed)) * 2;
     if p.json {
         p.json(&all);
-        return Ok(worst);
+        return worst;
     }
     for c in all {
         let (look, word) = match c.level {
@@ -157,14 +157,14 @@ pub fn checks(p: &Printer, all: &[Check]) -> Result<i32> {
         };
         p.line(format!("{}  {}: {}", p.paint(look, word), c.name, c.detail));
     }
-    Ok(worst)
+    worst
 }
 
-pub fn report(p: &Printer, r: &Report) -> Result<i32> {
+pub fn report(p: &Printer, r: &Report) -> i32 {
     let code = i32::from(!r.findings.is_empty() && !r.fixed);
     if p.json {
         p.json(r);
-        return Ok(code);
+        return code;
     }
     r.findings.iter().for_each(|f| p.line(f));
     p.say(match (r.findings.len(), r.fixed) {
@@ -172,5 +172,5 @@ pub fn report(p: &Printer, r: &Report) -> Result<i32> {
         (n, true) => format!("{n} findings, mended"),
         (n, false) => format!("{n} findings; `moat fsck --fix` mends them"),
     });
-    Ok(code)
+    code
 }

@@ -146,6 +146,7 @@ fn by_links<'l>(links: impl Iterator<Item = &'l Link> + Clone, asked: Service) -
 }
 
 /// What brings the ranges that cover all of `wanted`, if they do.
+#[allow(clippy::needless_pass_by_value)] // an iterator is what it is called with
 fn cover<T>(ranges: impl Iterator<Item = (Ports, T)> + Clone, wanted: Ports) -> Option<Vec<T>> {
     let mut used = Vec::new();
     let mut next = wanted.first;

@@ -1,6 +1,7 @@
 //! One command's hold on a world: its store, its kernel, its lock, and where things are.
 
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -170,18 +171,21 @@ impl Moat {
         Ok(())
     }
 
-    /// Does as much of a plan as can be done: for undoing and taking away. The first error.
+    /// Does as much of a plan as can be done: for undoing and taking away.
     ///
     /// # Errors
-    /// The first step that failed, after all were tried.
+    /// The first step that cannot be done by itself either, after all were tried.
     pub fn apply_all(&mut self, plan: &Plan) -> Result<()> {
-        let Err(first) = self.kernel.apply(&plan.0, &mut |_| {}) else {
-            return Ok(());
-        };
-        for step in &plan.0 {
-            let _ = self.kernel.apply(std::slice::from_ref(step), &mut |_| {});
+        if self.kernel.apply(&plan.0, &mut |_| {}).is_ok() {
+            return self.count_own();
         }
-        Err(first.into())
+        let mut first = Ok(());
+        for step in &plan.0 {
+            let done = self.kernel.apply(std::slice::from_ref(step), &mut |_| {});
+            first = first.and(done);
+        }
+        self.count_own()?;
+        Ok(first?)
     }
 
     /// Whether an object is in the kernel; an error counts as no.
@@ -234,7 +238,6 @@ fn world_number(root: &Path) -> u16 {
     if root == Path::new(DEFAULT_ROOT) {
         return 0;
     }
-    use std::os::unix::ffi::OsStrExt;
     // FNV-1a; only spread matters.
     let hash = root.as_os_str().as_bytes().iter().fold(0x811c_9dc5_u32, |h, b| {
         (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)

@@ -57,6 +57,7 @@ pub enum Error {
 
 impl Error {
     /// Says what was wanted.
+    #[must_use]
     pub fn while_doing(self, wanted: impl Into<String>) -> Self {
         Self::Cannot {
             wanted: wanted.into(),
@@ -96,7 +97,7 @@ impl Error {
             }
             Self::State { .. } => Some("`--root DIR` (or MOAT_ROOT) names another state directory".into()),
             Self::Busy { .. } => Some("`ps` shows it; a stopped process holds its lock until it ends".into()),
-            Self::Store(e) => store_hint(e),
+            Self::Store(e) => Some(store_hint(e)),
             Self::Kernel(e) => Some(kernel_hint(e).to_owned()),
             Self::Sandbox(e) => e.hint(),
             Self::Name(_) | Self::End(_) | Self::Service(_) | Self::Subnet(_) | Self::Mac(_) => {
@@ -129,9 +130,9 @@ fn unknown_hint(kind: &str, near: Option<&str>) -> String {
     }
 }
 
-fn store_hint(e: &store::Error) -> Option<String> {
+fn store_hint(e: &store::Error) -> String {
     use store::Error as E;
-    let text = match e {
+    match e {
         E::NameTaken { name } => format!("`moat rm -f {name}` removes it, or choose another --name"),
         E::NetworkExists { name } => format!("`moat net rm {name}` removes it once nothing is attached"),
         E::AddressTaken { .. } | E::AddressUnfit { .. } | E::MacTaken { .. } => {
@@ -145,8 +146,7 @@ fn store_hint(e: &store::Error) -> Option<String> {
         E::Database { .. } | E::Record { .. } | E::Directory { .. } => {
             "is the disk full or read-only? `moat fsck --fix` rebuilds what the kernel still knows".into()
         }
-    };
-    Some(text)
+    }
 }
 
 fn kernel_hint(e: &kernel::Error) -> &'static str {

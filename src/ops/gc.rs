@@ -25,7 +25,7 @@ pub fn old_worlds(place: &Where) -> Result<usize> {
         let other_boot = read("boot").is_some_and(|b| b != boot);
         let gone = living.as_ref().is_some_and(|l| !l.contains(&inode));
         if entry.file_name().to_str() != Some(&netns_cookie()) && (other_boot || gone) {
-            sandbox::remove_tree(&path).map_err(|e| super::context::state(&path, e))?;
+            sandbox::remove_tree(&path).map_err(|e| state(&path, e))?;
             removed += 1;
         }
     }
@@ -36,7 +36,7 @@ pub fn old_worlds(place: &Where) -> Result<usize> {
         };
         let world = place.root.join(cookie);
         if when.len() == 8 && (when != &boot[..8] || !world.exists()) {
-            sandbox::remove_tree(&entry.path()).map_err(|e| super::context::state(&entry.path(), e))?;
+            sandbox::remove_tree(&entry.path()).map_err(|e| state(&entry.path(), e))?;
             removed += 1;
         }
     }

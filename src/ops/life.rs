@@ -83,8 +83,8 @@ fn each(place: &Where, keys: &[String], verb: &str, f: impl Fn(&mut Moat, &str) 
             first = first.or(Some(e.while_doing(format!("{verb} `{key}`"))));
         }
     }
-    remove::sweep(&mut moat)?;
-    first.map_or(Ok(()), Err)
+    let swept = remove::sweep(&mut moat);
+    first.map_or(swept, Err)
 }
 
 /// Waits until a container ends; its exit status.

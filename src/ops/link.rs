@@ -85,7 +85,10 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
         for end in [&request.from, &request.to] {
             check_end(s, end, None)?;
         }
-        let old = s.links_with(&[request.from.clone()])?.into_iter().map(|r| r.link);
+        let old = s
+            .links_with(std::slice::from_ref(&request.from))?
+            .into_iter()
+            .map(|r| r.link);
         let replaced: Vec<Link> = old
             .filter(|o| links.iter().any(|l| same_but_time(l, o)))
             .collect();
@@ -93,24 +96,29 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
         let what = format!("link {} {}", request.from, request.to);
         Ok::<_, Error>((s.intend(&what, moat.me.0, moat.me.1)?, replaced))
     })?;
-    fault::step("opening the link")?;
-    let done = moat.converge(before, |m| affected(m, &links), false);
+    let done = fault::step("opening the link")
+        .and_then(|()| moat.converge(before, |m| affected(m, &links), false))
+        .and_then(|()| refresh(moat, &links));
     if let Err(e) = done {
-        let attempted = affected(moat, &links)?;
-        moat.store.write(|s| {
-            links
-                .iter()
-                .try_for_each(|l| s.remove_links(&l.from, &l.to, Some(l.service)).map(drop))?;
-            replaced.iter().try_for_each(|l| s.add_link(l))
-        })?;
-        let before = affected(moat, &links)?;
-        moat.apply_all(&Plan::change(&attempted, &before))?;
-        moat.store.finish(intent)?;
-        return Err(e.noting("all steps before it were undone"));
+        let undone = restore(moat, &links, &replaced);
+        return Err(moat.undone(e, undone, intent));
     }
-    refresh(moat, &links)?;
     moat.store.finish(intent)?;
     Ok(None)
+}
+
+/// Puts these rows in the place of all between the ends of the links, and the kernel after.
+fn restore(moat: &mut Moat, links: &[Link], rows: &[Link]) -> Result<()> {
+    let attempted = affected(moat, links)?;
+    moat.store.write(|s| {
+        links
+            .iter()
+            .try_for_each(|l| s.remove_links(&l.from, &l.to, Some(l.service)).map(drop))?;
+        rows.iter().try_for_each(|l| s.add_link(l))
+    })?;
+    let before = affected(moat, links)?;
+    moat.apply_all(&Plan::change(&attempted, &before))?;
+    refresh(moat, links)
 }
 
 fn same_but_time(a: &Link, b: &Link) -> bool {
@@ -147,15 +155,23 @@ fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: b
         moat.store.roll_back()?;
         return Ok(Some(Plan::change(&before, &after?)));
     }
-    let intent = moat.store.write(|s| {
+    let (intent, removed) = moat.store.write(|s| {
+        let there = s.links_with(std::slice::from_ref(from))?.into_iter();
+        let asked = |l: &Link| l.from == *from && l.to == *to && service.is_none_or(|s| s == l.service);
+        let removed: Vec<Link> = there.map(|r| r.link).filter(asked).collect();
         remove_rows(s, from, to, service)?;
-        Ok::<_, Error>(s.intend(&format!("unlink {from} {to}"), moat.me.0, moat.me.1)?)
+        let what = format!("unlink {from} {to}");
+        Ok::<_, Error>((s.intend(&what, moat.me.0, moat.me.1)?, removed))
     })?;
-    fault::step("closing the link")?;
-    moat.converge(before, |m| affected(m, &links), false)?;
-    fault::step("ending the flows")?;
-    end_flows(moat, from, to)?;
-    refresh(moat, &links)?;
+    let done = fault::step("closing the link")
+        .and_then(|()| moat.converge(before, |m| affected(m, &links), false))
+        .and_then(|()| fault::step("ending the flows"))
+        .and_then(|()| end_flows(moat, from, to))
+        .and_then(|()| refresh(moat, &links));
+    if let Err(e) = done {
+        let undone = restore(moat, &links, &removed);
+        return Err(moat.undone(e, undone, intent));
+    }
     moat.store.finish(intent)?;
     Ok(None)
 }

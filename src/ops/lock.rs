@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{Error, Result};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A held lock; dropping it releases it.
 pub struct Lock {

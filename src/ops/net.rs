@@ -78,22 +78,22 @@ fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> 
             s.intend(&format!("create network {}", network.name), moat.me.0, moat.me.1)?,
         ))
     })?;
-    fault::step("making the network")?;
-    let made = if moat.store.meta("live")?.is_some() {
-        let made = moat.apply(&plan);
-        if made.is_err() {
-            let _ = moat.apply_all(&plan.reversed());
+    let live = moat.store.meta("live")?.is_some();
+    let made = fault::step("making the network").and_then(|()| {
+        if !live {
+            return moat.ensure_live();
         }
-        made.and_then(|()| Ok(moat.store.set_bridges_up(Some(bridge))?))
-    } else {
-        moat.ensure_live()
-    };
+        moat.apply(&plan)?;
+        Ok(moat.store.set_bridges_up(Some(bridge))?)
+    });
     if let Err(e) = made {
-        moat.store.write(|s| {
-            s.remove_network(&network.name)?;
-            s.finish(intent)
-        })?;
-        return Err(e.noting("all steps before it were undone"));
+        // A new world was taken back by whoever made it.
+        let mut undone = Ok(());
+        if live {
+            undone = moat.apply_all(&plan.reversed());
+        }
+        undone = undone.and_then(|()| Ok(moat.store.write(|s| s.remove_network(&network.name))?));
+        return Err(moat.undone(e, undone, intent));
     }
     moat.store.finish(intent)?;
     Ok(None)
@@ -303,7 +303,7 @@ fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
             name: name.to_string(),
             near,
         });
-    };
+    }
     let attached = moat.store.attached(name)?;
     if let Some(first) = attached.first() {
         let what = format!(
@@ -321,14 +321,20 @@ fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
     let intent = moat
         .store
         .intend(&format!("remove network {name}"), moat.me.0, moat.me.1)?;
-    remove::take_down(moat, name)?;
-    moat.store.write(|s| {
-        s.remove_network(name)?;
-        s.finish(intent)
-    })?;
-    fault::step("after forgetting the network")?;
-    if moat.store.networks()?.is_empty() {
-        moat.tear_down()?;
-    }
-    Ok(None)
+    let gone = fault::step("taking the network down").and_then(|()| {
+        if all.len() == 1 {
+            moat.tear_down()?;
+        } else {
+            remove::take_down(moat, name)?;
+        }
+        fault::step("forgetting the network")?;
+        Ok(moat.store.write(|s| {
+            s.remove_network(name)?;
+            s.finish(intent)
+        })?)
+    });
+    gone.map(|()| None).map_err(|e| {
+        let undone = moat.mend();
+        moat.undone(e, undone, intent)
+    })
 }

@@ -10,6 +10,9 @@ use crate::plan::Plan;
 use crate::sandbox::{self, Spec};
 use crate::store::{Container, Phase};
 
+/// What becomes of work that ends what cannot be brought back.
+pub const GOES_ON: &str = "the next `moat` command goes on with it";
+
 /// How long the kernel may take to end a container's processes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,8 +35,8 @@ pub fn rm(place: &Where, names: &[String], all: bool, force: bool) -> Result<Vec
             Err(e) => first = first.or(Some(e.while_doing(format!("remove `{}`", c.name)))),
         }
     }
-    sweep(&mut moat)?;
-    first.map_or(Ok(removed), Err)
+    let swept = sweep(&mut moat);
+    first.map_or(swept.map(|()| removed), Err)
 }
 
 /// Removes one container.
@@ -61,7 +64,11 @@ pub fn remove(moat: &mut Moat, c: &Container, force: bool) -> Result<()> {
         }
         Ok::<_, Error>(free)
     })?;
-    if claimed { erase(moat, c) } else { Ok(()) }
+    if claimed {
+        erase(moat, c).map_err(|e| e.noting(GOES_ON))
+    } else {
+        Ok(())
+    }
 }
 
 /// Takes away everything of a container whose record says so.
@@ -142,6 +149,10 @@ pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
 /// # Errors
 /// What would not go.
 pub fn sweep(moat: &mut Moat) -> Result<()> {
+    tidy(moat).map_err(|e| e.while_doing("tidy up after what ended").noting(GOES_ON))
+}
+
+fn tidy(moat: &mut Moat) -> Result<()> {
     for c in moat.store.containers()? {
         if c.phase == Phase::Running {
             note_exit(moat, &c)?;

@@ -84,7 +84,6 @@ fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name) {
 fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Outcome> {
     let record = record(moat, id, name, request)?;
     moat.learn_host()?;
-    fault::step("recording the container")?;
     let intent = moat.store.write(|s| {
         let network = enter(moat, s, &record, name, request)?;
         let intent = s.intend(&format!("run {name}"), moat.me.0, moat.me.1)?;
@@ -94,14 +93,11 @@ fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Ou
     let running = match launch(moat, name, request, network.as_ref()) {
         Ok(running) => running,
         Err(e) => {
-            undo(moat, &record, intent);
-            return Err(e);
+            let undone = undo(moat, &record);
+            return Err(moat.undone(e, undone, intent));
         }
     };
-    moat.store.write(|s| {
-        s.set_phase(name, Phase::Running, moat.me)?;
-        s.finish(intent)
-    })?;
+    moat.store.finish(intent)?;
     // Over the whole life of a foreground container the lock is free.
     moat.lock = None;
     if request.spec.detach {
@@ -111,17 +107,20 @@ fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Ou
         });
     }
     let code = running.wait_foreground()?;
+    end(moat, id, name, code)
+        .map_err(|e| e.noting(&format!("it ended with status {code}; {}", remove::GOES_ON)))?;
+    Ok(Outcome::Ended(code))
+}
+
+/// Notes that a foreground container ended.
+fn end(moat: &mut Moat, id: &str, name: &Name, code: i32) -> Result<()> {
     moat.share()?;
-    if let Some(c) = moat
-        .store
-        .container(name.as_str())?
-        .filter(|c| c.id == id && c.phase == Phase::Running)
-    {
+    let current = moat.store.container(name.as_str())?;
+    if let Some(c) = current.filter(|c| c.id == id && c.phase == Phase::Running) {
         remove::note_exit(moat, &c)?;
         moat.store.set_exit_code(name, code)?;
     }
-    remove::sweep(moat)?;
-    Ok(Outcome::Ended(code))
+    remove::sweep(moat)
 }
 
 /// The record of a container that is being created.
@@ -200,6 +199,7 @@ fn launch(
     request: &Request,
     network: Option<&Network>,
 ) -> Result<sandbox::Running> {
+    fault::step("making its directories")?;
     remove::make_dirs(moat, &request.spec.id)?;
     write_files(moat, name, request, network)?;
     if network.is_some() {
@@ -224,7 +224,9 @@ fn launch(
         moat.refresh_hosts(&names)?;
     }
     fault::step("releasing the process")?;
-    Ok(launched.release()?)
+    let running = launched.release()?;
+    moat.store.set_phase(name, Phase::Running, moat.me)?;
+    Ok(running)
 }
 
 /// The files that are bound into the container.
@@ -249,13 +251,11 @@ fn write_files(moat: &Moat, name: &Name, request: &Request, network: Option<&Net
 }
 
 /// Takes back everything of a container that could not be started.
-fn undo(moat: &mut Moat, record: &Container, intent: i64) {
-    let current = moat.store.container(record.name.as_str()).ok().flatten();
+fn undo(moat: &mut Moat, record: &Container) -> Result<()> {
+    let current = moat.store.container(record.name.as_str())?;
     let c = current.unwrap_or_else(|| record.clone());
-    let gone = remove::erase(moat, &c).is_ok();
-    if gone && remove::sweep(moat).is_ok() {
-        let _ = moat.store.finish(intent);
-    }
+    remove::erase(moat, &c)?;
+    remove::sweep(moat)
 }
 
 /// What would be done, without doing it: the records are made and rolled back.

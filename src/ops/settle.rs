@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::context::{Moat, Where, now};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::{fault, remove};
 use crate::kernel::{Kernel, Scope};
 use crate::model::{Router, World};
@@ -82,7 +82,7 @@ impl Moat {
                 up(Place::Host, self.names.uplink_host()),
                 up(Place::Router, self.names.uplink_router()),
             ];
-            if ends.iter().any(|end| !self.has(end)) {
+            if ends.iter().any(|end| !self.has(end)) || !self.has_router_policy()? {
                 return Ok(false);
             }
         }
@@ -102,6 +102,17 @@ impl Moat {
         Ok(true)
     }
 
+    /// Without its rules a router passes nothing: closed, but links are dead too.
+    fn has_router_policy(&mut self) -> Result<bool> {
+        let families = self.machine()?.families;
+        let mut policy = families
+            .iter()
+            .flat_map(|family| desired::router_policy(&self.names, *family))
+            .collect::<State>()
+            .into_iter();
+        Ok(policy.all(|rule| self.has(&rule)))
+    }
+
     fn host_is_whole(&mut self) -> Result<bool> {
         let ruleset = Object::Ruleset {
             at: Place::Host,
@@ -113,6 +124,12 @@ impl Moat {
             .flat_map(|f| desired::host_policy(&self.names, f))
             .collect();
         needed.push(ruleset);
+        if (self.store.networks()?.iter()).any(|n| n.network.router == Router::Host) {
+            needed.push(Object::Ruleset {
+                at: Place::Host,
+                which: Ruleset::Wall,
+            });
+        }
         if needed.iter().any(|o| !self.has(o)) {
             return Ok(false);
         }
@@ -134,17 +151,7 @@ impl Moat {
             .collect();
         self.finish_dead_owners()?;
         self.store.expire_links(now())?;
-        // Mending one thing may take another with it: a changed MAC drops neighbour entries.
-        for _ in 0..3 {
-            let (present, wanted) = self.compare()?;
-            let plan = Plan::between(&present, &wanted);
-            self.remember(&wanted)?;
-            if plan.is_empty() {
-                break;
-            }
-            self.apply_all(&plan)?;
-        }
-        self.reset_generation()?;
+        self.mend()?;
         for id in dead {
             self.store.finish(id)?;
         }
@@ -156,6 +163,28 @@ impl Moat {
             .collect();
         self.refresh_hosts(&names)?;
         Ok(())
+    }
+
+    /// Makes the kernel what the store says. Needs the exclusive lock.
+    ///
+    /// # Errors
+    /// The first step that could not be done, after all were tried.
+    pub fn mend(&mut self) -> Result<()> {
+        // Mending one thing may take another with it: a changed MAC drops neighbour entries.
+        for _ in 0..3 {
+            let (present, wanted) = self.compare()?;
+            let plan = Plan::between(&present, &wanted);
+            self.remember(&wanted)?;
+            if plan.is_empty() {
+                break;
+            }
+            self.save_sysctls(&wanted)?;
+            self.apply_all(&plan)?;
+        }
+        if self.store.meta("live")?.is_none() {
+            self.restore_sysctls();
+        }
+        self.reset_generation()
     }
 
     /// What is in the kernel, and what should be.
@@ -239,14 +268,16 @@ impl Moat {
             let wanted = self.wanted()?;
             self.save_sysctls(&wanted)?;
             let plan = Plan::add(&wanted);
-            if let Err(e) = self.apply(&plan) {
-                let _ = self.apply_all(&plan.reversed());
+            let made = self
+                .apply(&plan)
+                .and_then(|()| fault::step("remembering the new world"))
+                .and_then(|()| self.remember(&wanted));
+            if let Err(e) = made {
+                let undone = self.apply_all(&plan.reversed());
                 self.restore_sysctls();
-                self.store.finish(intent)?;
-                return Err(e.noting("all steps before it were undone"));
+                self.store.set_meta("live", None)?;
+                return Err(self.undone(e, undone, intent));
             }
-            fault::step("remembering the new world")?;
-            self.remember(&wanted)?;
             self.store.finish(intent)?;
         }
         self.lock = None;
@@ -255,6 +286,9 @@ impl Moat {
 
     /// The host's sysctls as they are before the first change, to be put back at the end.
     fn save_sysctls(&mut self, wanted: &State) -> Result<()> {
+        if wanted.is_empty() || self.store.meta("sysctls")?.is_some() {
+            return Ok(());
+        }
         let mut before = std::collections::BTreeMap::new();
         for object in wanted {
             if let Object::Sysctl {
@@ -286,6 +320,17 @@ impl Moat {
             let _ = self.kernel.apply(&[step], &mut |_| {});
         }
         let _ = self.store.set_meta("sysctls", None);
+    }
+
+    /// The error of a command whose steps were taken back, or not all of them: then its intent
+    /// stays for the next command.
+    pub fn undone(&mut self, e: Error, undone: Result<()>, intent: i64) -> Error {
+        match undone.and_then(|()| Ok(self.store.finish(intent)?)) {
+            Ok(()) => e.noting("all steps before it were undone"),
+            Err(also) => e.noting(&format!(
+                "undoing the steps before it failed too ({also}); the next `moat` command tries again"
+            )),
+        }
     }
 
     /// Takes the whole world out of the kernel. Needs the exclusive lock.

@@ -18,6 +18,10 @@ use crate::model::{Endpoint, Family, Mac, Name, Network, Published, Router, Subn
 /// The gateway of every IPv6 container: link-local, so it is the same on each bridge.
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
+/// The link-local addresses of the uplink's ends.
+const LINK_LOCAL_HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+const LINK_LOCAL_ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+
 /// What the plan must know of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -183,8 +187,19 @@ fn uplink_ends(names: &Names, family: Family) -> State {
             network(host, length),
             Hop::Dev(r.clone()),
         ),
-        route(Place::Router, MAIN, family.everything(), Hop::Via(host, r)),
+        route(
+            Place::Router,
+            MAIN,
+            family.everything(),
+            Hop::Via(host, r.clone()),
+        ),
     ]);
+    if family == Family::Ip6 {
+        // Neighbour discovery for a forwarded packet needs a link-local source
+        // (`ndisc_send_ns` in net/ipv6/ndisc.c): without one it asks nothing.
+        s.insert(address(Place::Host, &h, LINK_LOCAL_HOST.into()));
+        s.insert(address(Place::Router, &r, LINK_LOCAL_ROUTER.into()));
+    }
     if family == Family::Ip4 {
         // Publishing on 127.0.0.1 sends loopback addresses through this one interface; its
         // other end is our router, which drops them as martians.

@@ -141,6 +141,7 @@ impl Child<'_> {
             syscall::exit(125);
         }
         // Only now are we in our cgroups, and see them as the top.
+        #[allow(clippy::disallowed_methods)] // in the container's own first process
         match unshare(CloneFlags::CLONE_NEWCGROUP) {
             Ok(()) | Err(nix::errno::Errno::EINVAL) => Ok((account, pty)),
             Err(errno) => Err(Error::system("unsharing the cgroup namespace", errno)),

@@ -88,6 +88,7 @@ impl Store {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value)] // an error, or words
     pub(super) fn record(&self, detail: impl ToString) -> Error {
         Error::Record {
             path: self.path.display().to_string(),

@@ -86,10 +86,10 @@ impl Fake {
             Object::Uplink { .. } if !self.has_place(&Place::Router) => return Err(libc::ENOENT),
             Object::Veth { sandbox, .. } if !self.has_place(sandbox) => return Err(libc::ENOENT),
             Object::Sysctl { key, .. } => self.check_key(at, key)?,
-            Object::BridgePort { port, bridge, .. } => {
-                if !self.has_iface(at, port) || !self.has_iface(at, bridge) {
-                    return Err(libc::ENODEV);
-                }
+            Object::BridgePort { port, bridge, .. }
+                if (!self.has_iface(at, port) || !self.has_iface(at, bridge)) =>
+            {
+                return Err(libc::ENODEV);
             }
             Object::Fdb { port, .. } => {
                 let joined = |o: &Object| matches!(o, Object::BridgePort { at: a, port: p, .. } if a == at && p == port);

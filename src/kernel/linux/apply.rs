@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::thread;
 
 use super::change::Change;
 use super::pair::Pair;
@@ -210,12 +211,10 @@ impl Linux {
                 loads.extend(self.prepare_ruleset(at, *which).map_err(|e| (i, e))?);
             }
         }
-        let outcome = std::thread::scope(|scope| {
+        let outcome = thread::scope(|scope| {
             let running: Vec<_> = loads.iter().map(|l| scope.spawn(|| l.run())).collect();
-            let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
-            joined
-                .map(|r| r.unwrap_or_else(|_| Err(ruleset::broken())))
-                .collect::<Result<(), _>>()
+            let mut joined = running.into_iter().map(thread::ScopedJoinHandle::join);
+            joined.try_for_each(|r| r.unwrap_or_else(|_| Err(ruleset::broken())))
         });
         outcome.map_err(|e| (0, e))
     }

@@ -51,6 +51,7 @@ impl Namespace {
     /// Does `work` inside, on a thread that ends with it.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         on_thread(|| {
+            #[allow(clippy::disallowed_methods)] // on a thread of its own
             setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)?;
             Ok(work())
         })
@@ -73,6 +74,7 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     }
     File::options().create(true).append(true).open(path)?;
     on_thread(|| {
+        #[allow(clippy::disallowed_methods)] // on a thread of its own
         unshare(CloneFlags::CLONE_NEWNET)?;
         let none: Option<&str> = None;
         mount(

@@ -75,12 +75,11 @@ impl Linux {
         self.open(pair.there)?;
         let own;
         let there = self.places.get(pair.there).and_then(|o| o.namespace.as_ref());
-        let file = match there {
-            Some(ns) => ns.file.try_clone().map_err(failed(step))?,
-            None => {
-                own = Namespace::open("/proc/thread-self/ns/net".as_ref()).map_err(failed(step))?;
-                own.file
-            }
+        let file = if let Some(ns) = there {
+            ns.file.try_clone().map_err(failed(step))?
+        } else {
+            own = Namespace::open("/proc/thread-self/ns/net".as_ref()).map_err(failed(step))?;
+            own.file
         };
         let peer = Peer {
             name: pair.inner,

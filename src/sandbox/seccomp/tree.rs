@@ -175,7 +175,7 @@ pub mod interpreter {
             4 => arch,
             _ => {
                 let arg = args[(offset as usize - 16) / 8];
-                if offset % 8 == 0 {
+                if offset.is_multiple_of(8) {
                     arg as u32
                 } else {
                     (arg >> 32) as u32

@@ -136,6 +136,8 @@ fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<ExitStatu
 }
 
 fn make_namespaces() {
+    // An interrupted run takes its stories with it.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("pdeathsig");
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).expect("unshare");
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("mount / private");

@@ -24,6 +24,7 @@ mod harness;
 mod heal;
 mod host;
 mod links;
+mod names;
 mod net;
 mod ports;
 mod trace;
@@ -34,6 +35,7 @@ fn main() {
     let stories: Vec<harness::Story> = [
         walls::STORIES,
         links::STORIES,
+        names::STORIES,
         cut::STORIES,
         ports::STORIES,
         heal::STORIES,

@@ -32,7 +32,8 @@ fn closed_to_containers(mode: Mode) {
         );
     }
     addresses.retain(|ip| {
-        !ip.starts_with("127.") && ip != "::1" && !(ip.starts_with("fe80") && !ip.contains('%'))
+        let scoped = ip.contains('%') || !ip.starts_with("fe80");
+        scoped && !ip.starts_with("127.") && ip != "::1"
     });
     addresses.sort();
     addresses.dedup();

@@ -315,6 +315,7 @@ fn files(dir: &Path, ids: &[(String, String)]) -> Vec<String> {
                 "state.db-shm",
                 "lock",
                 "gate",
+                "links",
                 "generation",
                 "boot",
                 "netns",

@@ -142,7 +142,10 @@ pub enum Command {
         timeout: String,
     },
     /// Make, list and remove networks
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  moat net create back --internal\n  moat net ls"
+    )]
     Net(Net),
     /// Let one container reach another
     #[command(

@@ -247,3 +247,29 @@ fn network(place: &Where, net: Net, dry: bool, p: &Printer) -> Result<i32> {
         Net::Rm { name } => planned(place, p, ops::net::rm(place, &name.parse()?, dry)?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The words that call a command, and those of all below it.
+    fn calls(before: &[String], command: &clap::Command) -> Vec<Vec<String>> {
+        let own = [before, &[command.get_name().to_owned()]].concat();
+        let below = command.get_subcommands().filter(|c| c.get_name() != "help");
+        let deeper: Vec<_> = below.flat_map(|c| calls(&own, c)).collect();
+        [vec![own], deeper].concat()
+    }
+
+    #[test]
+    fn every_help_fits_a_screen_and_ends_with_two_examples() {
+        super::command().debug_assert();
+        for mut call in calls(&[], &super::command()) {
+            call.push("--help".to_owned());
+            let help = super::command()
+                .try_get_matches_from(&call)
+                .unwrap_err()
+                .to_string();
+            assert!(help.lines().count() <= 40, "{call:?}:\n{help}");
+            let examples = help.split_once("\nExamples:\n").map_or("", |(_, rest)| rest);
+            assert_eq!(examples.lines().count(), 2, "{call:?}:\n{help}");
+        }
+    }
+}

@@ -157,7 +157,7 @@ pub(super) fn iface(object: &Object) -> Option<&str> {
         | Object::Address { iface, .. }
         | Object::Neighbour { iface, .. }
         | Object::Route {
-            hop: Hop::Dev(iface) | Hop::Via(_, iface),
+            hop: Hop::Dev(iface) | Hop::Via(_, iface) | Hop::Local(iface),
             ..
         } => Some(iface),
         _ => None,

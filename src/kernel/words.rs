@@ -45,6 +45,7 @@ pub(super) fn object(object: &Object) -> String {
             let hop = match hop {
                 Hop::Dev(d) => format!("dev {d}"),
                 Hop::Via(ip, d) => format!("via {ip} dev {d}"),
+                Hop::Local(d) => format!("local dev {d}"),
                 Hop::Prohibit => "prohibit".to_owned(),
             };
             format!("the route `{to} {hop} table {table}` in {}", place(at))

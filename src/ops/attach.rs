@@ -7,7 +7,7 @@ use super::context::Moat;
 use super::error::Result;
 use crate::kernel::linux::Flows;
 use crate::model::{Endpoint, Name, World};
-use crate::plan::{Object, Place, Plan, State, desired, elements};
+use crate::plan::{Object, Place, Plan, SetName, State, desired, elements};
 
 impl Moat {
     /// Everything of one container in the kernel, links and published ports included.
@@ -62,9 +62,7 @@ impl Moat {
     /// The step that failed, after all were taken back.
     pub fn attach(&mut self, name: &Name) -> Result<()> {
         self.ensure_bridge(name)?;
-        let objects = self.objects_of(name)?;
-        let done = self.converge(objects, |moat| moat.objects_of(name), true);
-        if let Err(e) = done {
+        if let Err(e) = self.plug(name) {
             let own = self.objects_of(name)?;
             let _ = self.apply_all(&Plan::remove(&own));
             return Err(e.noting("all steps before it were undone; the container has no network"));
@@ -73,25 +71,24 @@ impl Moat {
     }
 
     /// Applies what the store says until the store says the same afterwards: another command
-    /// may have changed links meanwhile, and whoever looks last sees all of it.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn converge(
-        &mut self,
-        first: State,
-        read: impl Fn(&mut Self) -> Result<State>,
-        from_nothing: bool,
-    ) -> Result<()> {
-        let mut applied = if from_nothing { State::new() } else { first.clone() };
-        let mut wanted = if from_nothing { first } else { read(self)? };
-        // Not `!=`: a new end of a link that lasts for a time is a change too.
-        while !Plan::change(&applied, &wanted).is_empty() {
+    /// may have changed links meanwhile, and whoever looks last sees all of it. What links open
+    /// is applied under their lock; without links there is nothing to wait for.
+    fn plug(&mut self, name: &Name) -> Result<()> {
+        let mut links = None;
+        let mut applied = State::new();
+        loop {
+            let wanted = self.objects_of(name)?;
+            // Not `!=`: a new end of a link that lasts for a time is a change too.
+            if Plan::change(&applied, &wanted).is_empty() {
+                return Ok(());
+            }
+            if links.is_none() && wanted.iter().any(opened_by_link) {
+                links = Some(self.locks.links()?);
+                continue;
+            }
             self.change(&applied, &wanted)?;
             applied = wanted;
-            wanted = read(self)?;
         }
-        Ok(())
     }
 
     /// Takes a container whose processes are dead out of the network. Its namespace takes the
@@ -104,6 +101,9 @@ impl Moat {
             return Ok(());
         };
         let live = self.store.meta("live")?.is_some();
+        let mut port = None;
+        // Until the endpoint is forgotten, so that nobody opens anything to it in between.
+        let links = self.locks.links()?;
         if live && path.is_some() {
             let objects = self.objects_of(name)?;
             let stays = |o: &&Object| {
@@ -115,14 +115,15 @@ impl Moat {
             let rest: State = objects.iter().filter(stays).cloned().collect();
             self.apply(&Plan::remove(&rest))?;
             self.forget(&e)?;
-            let veth = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
-            if let Some(veth) = veth {
-                self.wait_gone(&veth)?;
-            }
+            port = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
         }
         super::fault::step("forgetting the endpoint")?;
         let peers = self.who_names(name)?;
         self.store.write(|s| s.remove_endpoint(name))?;
+        drop(links);
+        if let Some(veth) = port {
+            self.wait_gone(&veth)?;
+        }
         self.refresh_hosts(&peers)
     }
 
@@ -170,4 +171,14 @@ impl Moat {
             .collect();
         Ok(from.into_iter().filter(|n| n != name).collect())
     }
+}
+
+/// Whether an object is there because of a link, whose other end others change too.
+fn opened_by_link(object: &Object) -> bool {
+    use SetName::{Cidr, CidrPort, Pair, Port, Proto, Range};
+    let Object::Element(e) = object else { return false };
+    matches!(
+        e.set,
+        Pair(_) | Proto(_) | Port(_) | Range(_) | Cidr(_) | CidrPort(_)
+    )
 }

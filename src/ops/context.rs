@@ -62,10 +62,16 @@ impl Moat {
         make_dir(&dir)?;
         clear_other_boot(&dir, &boot)?;
         mark_namespace(&dir)?;
-        let names = Names::of_world(world_number(&root));
+        let number = world_number(&root);
+        let names = Names::of_world(number);
         let store = Store::open(&dir, &boot)?;
         let kernel = Linux::new(names.clone(), dir.join("router"))?;
-        let data = place.data.join(format!("{}-{}", &boot[..8], cookie));
+        let data = place.data.join(data_name(&boot, number, &cookie));
+        let traces = [dir.join("router"), dir.join("containers"), data.join("layers")];
+        if store.fresh && traces.iter().any(|t| t.exists()) {
+            // A database was lost with what it knew: the next settling removes what is left.
+            store.intend("begin anew where a world was", 0, 0)?;
+        }
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
         let me = (pid, crate::sandbox::start_time(pid).unwrap_or_default());
         let (host_routes, mtu) = (vec![], 1500);
@@ -233,8 +239,13 @@ pub(super) fn netns_cookie() -> String {
     })
 }
 
+/// The directory of a world's layers: two roots may share one place for data.
+pub(super) fn data_name(boot: &str, number: u16, cookie: &str) -> String {
+    format!("{}-{number:04x}-{cookie}", &boot[..8])
+}
+
 /// 0 for the default root, else a number from the path: what keeps two roots' names apart.
-fn world_number(root: &Path) -> u16 {
+pub(super) fn world_number(root: &Path) -> u16 {
     if root == Path::new(DEFAULT_ROOT) {
         return 0;
     }
@@ -245,6 +256,19 @@ fn world_number(root: &Path) -> u16 {
     // Multiples of 4 below 0xfe00, not 0: each has an uplink subnet of its own.
     let n = (hash ^ (hash >> 16)) % (0xfe00 / 4 - 1) + 1;
     u16::try_from(n * 4).unwrap_or(4)
+}
+
+/// Moves a database that cannot be read out of the way. Where it is then.
+pub(super) fn set_aside(place: &Where) -> Result<PathBuf> {
+    let dir = place.root.join(netns_cookie());
+    let _lock = Locks::new(&dir).exclusive()?;
+    let path = dir.join("state.db");
+    let aside = dir.join(format!("state.db.broken-{}", now()));
+    std::fs::rename(&path, &aside).map_err(|e| state(&path, e))?;
+    for rest in ["state.db-wal", "state.db-shm"] {
+        let _ = std::fs::remove_file(dir.join(rest));
+    }
+    Ok(aside)
 }
 
 /// Which namespace a world belongs to, so that `gc` can tell that it is gone.
@@ -273,6 +297,7 @@ fn clear_other_boot(dir: &Path, boot: &str) -> Result<()> {
                 "router",
                 "lock",
                 "gate",
+                "links",
                 "generation",
             ] {
                 let _ = std::fs::remove_file(dir.join(entry));

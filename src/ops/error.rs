@@ -143,8 +143,9 @@ fn store_hint(e: &store::Error) -> String {
         }
         E::PortTaken { holder, .. } => format!("choose another host port, or `moat rm -f {holder}`"),
         E::Newer { .. } => "use the newer moat, or `--root DIR` for a world of its own".into(),
+        e if e.is_broken() => "`moat fsck --fix` sets it aside, ends what it knew of, and begins anew".into(),
         E::Database { .. } | E::Record { .. } | E::Directory { .. } => {
-            "is the disk full or read-only? `moat fsck --fix` rebuilds what the kernel still knows".into()
+            "is the disk full or read-only? `df` and `mount` tell".into()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `fsck`, `gc`: what is in the kernel against what is recorded, in full.
 
-use super::context::{Moat, Where};
-use super::error::Result;
+use super::context::{self, Moat, Where};
+use super::error::{Error, Result};
 use super::remove;
 use crate::kernel::{Kernel, Scope};
 use crate::plan::text::Renderer;
@@ -21,9 +21,25 @@ pub struct Report {
 /// # Errors
 /// When either cannot be read, or a difference not be mended.
 pub fn fsck(place: &Where, fix: bool) -> Result<Report> {
+    let mut report = Report::default();
+    let first = examine(place, fix, &mut report);
+    match first {
+        Err(Error::Store(e)) if fix && e.is_broken() => {
+            report = Report::default();
+            let aside = context::set_aside(place)?;
+            report
+                .findings
+                .push(format!("{e}; it is now {}", aside.display()));
+            examine(place, fix, &mut report)?;
+        }
+        other => other?,
+    }
+    Ok(report)
+}
+
+fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
     let mut moat = Moat::open(place)?;
     moat.exclude()?;
-    let mut report = Report::default();
     for (_, pid, started, what) in moat.store.intents()? {
         if !sandbox::is_alive(pid, started) {
             report
@@ -55,7 +71,7 @@ pub fn fsck(place: &Where, fix: bool) -> Result<Report> {
     let renderer = Renderer {
         names: &names,
         router: &router,
-        now: super::context::now(),
+        now: context::now(),
     };
     for step in &plan.0 {
         let what = renderer.step(&Step::Add(step.object().clone())).join("; ");
@@ -66,12 +82,11 @@ pub fn fsck(place: &Where, fix: bool) -> Result<Report> {
     }
     if fix && !report.findings.is_empty() {
         moat.heal()?;
-        remove_stray_files(&moat)?;
         moat.share()?;
         remove::sweep(&mut moat)?;
         report.fixed = true;
     }
-    Ok(report)
+    Ok(())
 }
 
 fn difference(moat: &mut Moat) -> Result<Plan> {
@@ -110,9 +125,16 @@ fn stray_files(moat: &Moat) -> Result<Vec<String>> {
         .collect())
 }
 
-fn remove_stray_files(moat: &Moat) -> Result<()> {
+/// Removes what no record knows, and what runs in it. Needs the exclusive lock.
+///
+/// # Errors
+/// What would not go.
+pub fn remove_strays(moat: &Moat) -> Result<()> {
     for path in strays(moat)? {
-        sandbox::remove_tree(&path).map_err(|e| super::context::state(&path, e))?;
+        if let Some(id) = path.file_name().and_then(|n| n.to_str()) {
+            sandbox::destroy(id)?;
+        }
+        sandbox::remove_tree(&path).map_err(|e| context::state(&path, e))?;
     }
     Ok(())
 }
@@ -128,7 +150,7 @@ pub fn gc(place: &Where) -> Result<usize> {
     remove::sweep(&mut moat)?;
     moat.exclude()?;
     let files = strays(&moat)?.len();
-    remove_stray_files(&moat)?;
+    remove_strays(&moat)?;
     let after = moat.store.containers()?.len();
     drop(moat);
     Ok(files + before - after + super::gc::old_worlds(place)?)

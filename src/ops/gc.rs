@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
-use super::context::{Where, netns_cookie, state};
+use super::context::{Where, netns_cookie, state, world_number};
 use super::error::Result;
 use crate::sandbox;
 use crate::store;
@@ -25,17 +25,24 @@ pub fn old_worlds(place: &Where) -> Result<usize> {
         let other_boot = read("boot").is_some_and(|b| b != boot);
         let gone = living.as_ref().is_some_and(|l| !l.contains(&inode));
         if entry.file_name().to_str() != Some(&netns_cookie()) && (other_boot || gone) {
+            end_containers(&path);
+            let router = path.join("router");
+            crate::kernel::linux::release_namespace(&router).map_err(|e| state(&router, e))?;
             sandbox::remove_tree(&path).map_err(|e| state(&path, e))?;
             removed += 1;
         }
     }
+    let root = place.root.canonicalize().map_err(|e| state(&place.root, e))?;
+    let own = format!("{:04x}", world_number(&root));
     for entry in std::fs::read_dir(&place.data).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some((when, cookie)) = name.to_str().and_then(|n| n.split_once('-')) else {
+        let mut words = name.to_str().unwrap_or_default().splitn(3, '-');
+        let (Some(when), Some(number), Some(cookie)) = (words.next(), words.next(), words.next()) else {
             continue;
         };
-        let world = place.root.join(cookie);
-        if when.len() == 8 && (when != &boot[..8] || !world.exists()) {
+        // Other roots look after their own worlds.
+        let gone = number == own && !root.join(cookie).exists();
+        if when.len() == 8 && (when != &boot[..8] || gone) {
             sandbox::remove_tree(&entry.path()).map_err(|e| state(&entry.path(), e))?;
             removed += 1;
         }
@@ -43,15 +50,23 @@ pub fn old_worlds(place: &Where) -> Result<usize> {
     Ok(removed)
 }
 
-/// The inodes of the network namespaces of all processes; `None` where not every process can
-/// be seen, because then nothing may be concluded.
+/// A dead world's containers cannot be reached by anybody any more.
+fn end_containers(world: &std::path::Path) {
+    let ids = std::fs::read_dir(world.join("containers")).into_iter().flatten();
+    for id in ids.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+        let _ = sandbox::destroy(&id);
+    }
+}
+
+/// The inodes of the network namespaces of all processes, and of those that are mounted
+/// anywhere; `None` where not every process can be seen, because then nothing may be concluded.
 fn living_namespaces() -> Option<BTreeSet<u64>> {
     // The first process of a pid namespace that is not the initial one hides the others.
     let initial = std::fs::read_link("/proc/self/ns/pid").ok()? == std::path::Path::new("pid:[4026531836]");
     if !initial {
         return None;
     }
-    let mut found = BTreeSet::new();
+    let (mut found, mut looked) = (BTreeSet::new(), BTreeSet::new());
     for entry in std::fs::read_dir("/proc")
         .map_err(|e| state("/proc".as_ref(), e))
         .ok()?
@@ -60,6 +75,18 @@ fn living_namespaces() -> Option<BTreeSet<u64>> {
         if let Ok(m) = std::fs::metadata(entry.path().join("ns/net")) {
             found.insert(m.ino());
         }
+        if let Ok(m) = std::fs::metadata(entry.path().join("ns/mnt"))
+            && looked.insert(m.ino())
+        {
+            let text = std::fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
+            found.extend(mounted(&text));
+        }
     }
     Some(found)
+}
+
+/// The network namespaces in a mountinfo: the root of such a mount is `net:[INODE]`.
+fn mounted(mountinfo: &str) -> impl Iterator<Item = u64> {
+    let roots = mountinfo.lines().filter_map(|l| l.split(' ').nth(3));
+    roots.filter_map(|r| r.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok())
 }

@@ -72,6 +72,7 @@ pub fn link(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan>>
 fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     let links = request.links()?;
     check(moat, request)?;
+    let _lock = moat.locks.links()?;
     let before = affected(moat, &links)?;
     if dry {
         moat.store.begin()?;
@@ -97,7 +98,7 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
         Ok::<_, Error>((s.intend(&what, moat.me.0, moat.me.1)?, replaced))
     })?;
     let done = fault::step("opening the link")
-        .and_then(|()| moat.converge(before, |m| affected(m, &links), false))
+        .and_then(|()| converge(moat, &before, &links))
         .and_then(|()| refresh(moat, &links));
     if let Err(e) = done {
         let undone = restore(moat, &links, &replaced);
@@ -105,6 +106,12 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     }
     moat.store.finish(intent)?;
     Ok(None)
+}
+
+/// Brings the kernel from what it held before the rows changed to what they say now.
+fn converge(moat: &mut Moat, before: &State, links: &[Link]) -> Result<()> {
+    let after = affected(moat, links)?;
+    moat.change(before, &after)
 }
 
 /// Puts these rows in the place of all between the ends of the links, and the kernel after.
@@ -148,6 +155,7 @@ fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: b
         service: service.unwrap_or(Service::Any),
         expires: None,
     }];
+    let _lock = moat.locks.links()?;
     let before = affected(moat, &links)?;
     if dry {
         moat.store.begin()?;
@@ -164,7 +172,7 @@ fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: b
         Ok::<_, Error>((s.intend(&what, moat.me.0, moat.me.1)?, removed))
     })?;
     let done = fault::step("closing the link")
-        .and_then(|()| moat.converge(before, |m| affected(m, &links), false))
+        .and_then(|()| converge(moat, &before, &links))
         .and_then(|()| fault::step("ending the flows"))
         .and_then(|()| end_flows(moat, from, to))
         .and_then(|()| refresh(moat, &links));
@@ -265,6 +273,14 @@ fn refresh(moat: &mut Moat, links: &[Link]) -> Result<()> {
 
 /// Whether both ends can be linked.
 fn check(moat: &mut Moat, request: &Request) -> Result<()> {
+    if let (End::Container(from), End::Container(to)) = (&request.from, &request.to)
+        && from == to
+    {
+        return Err(Error::Refused {
+            what: "a container reaches itself without a link".into(),
+            hint: "its own services are at 127.0.0.1 and at its own address".into(),
+        });
+    }
     check_end(&moat.store, &request.from, None)?;
     let from = match &request.from {
         End::Container(name) => moat.store.endpoint(name)?,

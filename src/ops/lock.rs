@@ -26,6 +26,7 @@ pub struct Lock {
 pub struct Locks {
     lock: PathBuf,
     gate: PathBuf,
+    links: PathBuf,
 }
 
 impl Locks {
@@ -34,6 +35,7 @@ impl Locks {
         Self {
             lock: dir.join("lock"),
             gate: dir.join("gate"),
+            links: dir.join("links"),
         }
     }
 
@@ -44,6 +46,18 @@ impl Locks {
         Ok(Lock {
             _file: take(&self.lock, FlockArg::LockSharedNonblock)?,
             exclusive: false,
+        })
+    }
+
+    /// Taken beside the shared lock, from reading links until they are in the kernel: ports of
+    /// several links between two ends are one range there, which one command at a time changes.
+    ///
+    /// # Errors
+    /// When the file cannot be made, or after a minute.
+    pub fn links(&self) -> Result<Lock> {
+        Ok(Lock {
+            _file: take(&self.links, FlockArg::LockExclusiveNonblock)?,
+            exclusive: true,
         })
     }
 

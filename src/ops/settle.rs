@@ -150,6 +150,7 @@ impl Moat {
             .map(|i| i.0)
             .collect();
         self.finish_dead_owners()?;
+        super::fsck::remove_strays(self)?;
         self.store.expire_links(now())?;
         self.mend()?;
         for id in dead {

@@ -12,7 +12,9 @@ use ipnetwork::IpNetwork;
 
 use super::elements;
 use super::names::{MARK_IN, MARK_OUT, Names};
-use super::object::{Element, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict};
+use super::object::{
+    Element, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
+};
 use crate::model::{Endpoint, Family, Mac, Name, Network, Published, Router, Subnet, World};
 
 /// The gateway of every IPv6 container: link-local, so it is the same on each bridge.
@@ -213,6 +215,16 @@ fn uplink_ends(names: &Names, family: Family) -> State {
             &format!("net/ipv4/conf/{h}/send_redirects"),
             "0",
         ));
+    } else {
+        // The same for [::1], which the kernel takes to be local on `lo` only: an answer comes
+        // back through the uplink. Packets that bear a loopback address on the wire are dropped
+        // before any route is looked up (`ip6_rcv_core`).
+        s.insert(Object::Route {
+            at: Place::Host,
+            table: LOCAL,
+            to: IpNetwork::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            hop: Hop::Local(h),
+        });
     }
     s
 }

@@ -15,7 +15,7 @@ pub mod text;
 pub use desired::Machine;
 pub use names::{MARK_IN, MARK_OUT, Names};
 pub use object::{
-    Element, Expires, Field, Hop, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
+    Element, Expires, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };
 pub use step::{Plan, Step};
 pub use text::Renderer;

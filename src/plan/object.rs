@@ -236,6 +236,8 @@ pub enum Hop {
     Dev(String),
     /// Through a gateway on an interface; always with `onlink`.
     Via(IpAddr, String),
+    /// Delivered to this host itself, when it arrives at an interface.
+    Local(String),
     /// Refused with an ICMP error.
     Prohibit,
 }
@@ -246,6 +248,9 @@ pub enum Verdict {
     Lookup(u32),
     Prohibit,
 }
+
+/// The table of the host's own addresses.
+pub const LOCAL: u32 = 255;
 
 /// The main routing table.
 pub const MAIN: u32 = 254;

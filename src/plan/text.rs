@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::names::Names;
-use super::object::{Element, Field, Hop, MAIN, Object, Place, Ruleset, Table, Verdict};
+use super::object::{Element, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, Table, Verdict};
 use super::skeleton;
 use super::step::{Plan, Step};
 
@@ -165,6 +165,7 @@ impl Renderer<'_> {
                 let (kind, hop) = match hop {
                     Hop::Dev(dev) => ("", format!(" dev {dev}")),
                     Hop::Via(gateway, dev) => ("", format!(" via {gateway} dev {dev} onlink")),
+                    Hop::Local(dev) => ("local ", format!(" dev {dev}")),
                     Hop::Prohibit => ("prohibit ", String::new()),
                 };
                 let (ip, table) = (self.ip(at), table_name(*table));
@@ -261,10 +262,10 @@ fn file(which: Ruleset) -> &'static str {
 }
 
 fn table_name(table: u32) -> String {
-    if table == MAIN {
-        "main".to_owned()
-    } else {
-        table.to_string()
+    match table {
+        MAIN => "main".to_owned(),
+        LOCAL => "local".to_owned(),
+        _ => table.to_string(),
     }
 }
 

@@ -49,6 +49,15 @@ pub fn cleanup(spec: &Spec) -> Result<()> {
     groups.and(layer)
 }
 
+/// Ends what runs in the cgroups of a container that no record knows, and removes them.
+///
+/// # Errors
+/// If a process would not end or a cgroup not go.
+pub fn destroy(id: &str) -> Result<()> {
+    cgroup::kill(id);
+    cgroup::remove(id, Duration::from_secs(2))
+}
+
 /// Removes a directory and all below it that is on the same mount.
 ///
 /// # Errors

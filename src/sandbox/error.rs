@@ -126,6 +126,10 @@ impl Error {
             Self::NotExecutable { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
                 "a script needs a first line such as `#!/bin/sh`, a program the right architecture"
             }
+            Self::NotExecutable { .. } => "`ls -l` shows whether it is a program, and who may run it",
+            Self::UnknownUser { .. } | Self::UnknownGroup { .. } => {
+                "names are looked up in the container's own /etc/passwd and /etc/group; numbers always work"
+            }
             Self::Limit { .. } => "`moat doctor` says which cgroup controllers this kernel offers",
             Self::MountTarget { .. } => {
                 "a symbolic link that leads nowhere, or a file in the way, cannot be mounted on"
@@ -149,6 +153,7 @@ impl Error {
 
 fn errno_hint(source: &io::Error) -> Option<String> {
     let text = match source.raw_os_error()? {
+        libc::ENOENT | libc::ENOTDIR => "directories and volumes must exist before the container starts",
         libc::EPERM | libc::EACCES => "this needs root, or a user namespace in which you are root",
         libc::ENODEV | libc::ENOSYS | libc::EOPNOTSUPP => "`moat doctor` says what this kernel lacks",
         libc::ENOSPC => "the file system is full, or a limit on namespaces in `/proc/sys/user` is reached",

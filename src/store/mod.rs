@@ -18,6 +18,22 @@ pub use link::LinkRow;
 pub use network::NetworkRow;
 pub use open::{Store, boot_id};
 
+impl Error {
+    /// Whether the database itself is broken, so that only a new one helps.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        use rusqlite::ErrorCode as C;
+        match self {
+            Self::Record { .. } => true,
+            Self::Database { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(C::NotADatabase | C::DatabaseCorrupt | C::CannotOpen | C::TypeMismatch | C::Unknown)
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Store {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
+    /// The database was made just now.
+    pub fresh: bool,
 }
 
 impl Store {
@@ -25,9 +27,9 @@ impl Store {
     /// When the directory cannot be made, or the file is no database of ours.
     pub fn open(dir: &Path, boot: &str) -> Result<Self, Error> {
         let path = dir.join("state.db");
-        let store = Self::connect(&path)?;
+        let mut store = Self::connect(&path)?;
         if store.layout()? == 0 {
-            store.create(boot)?;
+            store.fresh = store.create(boot)?;
         }
         let found = store.layout()?;
         if found > LAYOUT {
@@ -57,6 +59,7 @@ impl Store {
         Ok(Self {
             db,
             path: path.to_owned(),
+            fresh: false,
         })
     }
 
@@ -66,11 +69,13 @@ impl Store {
             .map_err(|e| self.fail(e))
     }
 
-    /// Many processes may be first at once: whoever gets the lock writes the tables.
-    fn create(&self, boot: &str) -> Result<(), Error> {
+    /// Many processes may be first at once: whoever gets the lock writes the tables. Whether
+    /// it was this one.
+    fn create(&self, boot: &str) -> Result<bool, Error> {
         let tx = rusqlite::Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)
             .map_err(|e| self.fail(e))?;
-        if self.layout()? == 0 {
+        let first = self.layout()? == 0;
+        if first {
             tx.execute_batch(include_str!("schema.sql"))
                 .map_err(|e| self.fail(e))?;
             tx.execute("INSERT INTO meta VALUES ('boot', ?1)", [boot])
@@ -78,7 +83,8 @@ impl Store {
             tx.pragma_update(None, "user_version", LAYOUT)
                 .map_err(|e| self.fail(e))?;
         }
-        tx.commit().map_err(|e| self.fail(e))
+        tx.commit().map_err(|e| self.fail(e))?;
+        Ok(first)
     }
 
     pub(super) fn fail(&self, source: rusqlite::Error) -> Error {

@@ -58,7 +58,7 @@ impl Linux {
             }
             Object::Route { hop, .. } => {
                 let own = match hop {
-                    Hop::Dev(d) | Hop::Via(_, d) => self.one(at, d)?,
+                    Hop::Dev(d) | Hop::Via(_, d) | Hop::Local(d) => self.one(at, d)?,
                     Hop::Prohibit => Ifaces::new(),
                 };
                 self.rtnl(at)?.routes(at, &own).map(|all| all.contains(object))

@@ -41,6 +41,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use self::conntrack::Flows;
 pub use self::identity::netns_cookie;
 use self::namespace::Namespace;
+pub use self::namespace::remove as release_namespace;
 use self::nfnl::Nfnl;
 use self::nft::Nft;
 use self::rtnl::Rtnl;

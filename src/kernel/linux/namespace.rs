@@ -62,7 +62,8 @@ impl Namespace {
 pub(super) fn is_namespace(path: &Path) -> io::Result<bool> {
     match statfs(path) {
         Ok(fs) => Ok(fs.filesystem_type() == NSFS_MAGIC),
-        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => Ok(false),
+        // The last two: `/proc/PID/ns/net` of a process that is ending and has left its namespaces.
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR | nix::Error::EACCES | nix::Error::ESRCH) => Ok(false),
         Err(e) => Err(e.into()),
     }
 }
@@ -90,7 +91,10 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
 
 /// Unbinds and removes `path`. The kernel takes the namespace down on its own time,
 /// once no process, socket or mount holds it.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be unmounted or the file not be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
     // More than one mount may lie there after an interrupted start.
     for _ in 0..8 {
         if !is_namespace(path)? {

@@ -215,6 +215,7 @@ pub(super) fn route(at: &Place, ifaces: &Ifaces, message: &RouteMessage) -> Opti
     let (to, table) = destination(message)?;
     let hop = match message.header.kind {
         RouteType::Prohibit => Hop::Prohibit,
+        RouteType::Local => Hop::Local(ifaces.get(&out_of(message)?)?.name.clone()),
         RouteType::Unicast => {
             let dev = ifaces.get(&out_of(message)?)?.name.clone();
             let gateway = message.attributes.iter().find_map(|a| match a {

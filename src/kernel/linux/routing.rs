@@ -57,6 +57,10 @@ fn route(here: &mut Rtnl, table: u32, to: IpNetwork, hop: &Hop) -> io::Result<Ro
             RouteAttribute::Gateway(RouteAddress::from(*gateway)),
             RouteAttribute::Oif(here.index(dev)?),
         ]),
+        Hop::Local(dev) => {
+            message.header.kind = RouteType::Local;
+            message.attributes.push(RouteAttribute::Oif(here.index(dev)?));
+        }
         Hop::Prohibit => message.header.kind = RouteType::Prohibit,
     }
     Ok(message)

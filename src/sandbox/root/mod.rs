@@ -87,7 +87,11 @@ impl Built {
 
 impl Built {
     fn protect(&self, part: &Path) -> std::io::Result<()> {
-        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+        let flags = MsFlags::MS_BIND
+            | MsFlags::MS_REMOUNT
+            | MsFlags::MS_RDONLY
+            | MsFlags::MS_NODEV
+            | MsFlags::MS_NOSUID;
         let target = self.tree.find(part)?;
         Ok(mount(
             None::<&str>,

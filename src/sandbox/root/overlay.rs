@@ -143,7 +143,9 @@ fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
     // Volatile skips syncing what is thrown away anyway; user namespaces need `userxattr`.
     for extra in [",volatile", ",volatile,userxattr", "", ",userxattr"] {
         let data = format!("{dirs}{extra}");
-        let flags = MsFlags::MS_NODEV;
+        // No set-uid bits and no file capabilities: with `no_new_privs` a program with
+        // capabilities that the container lacks would not even start (ping).
+        let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
         match mount(
             Some("overlay"),
             target,

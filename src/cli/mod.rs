@@ -94,6 +94,12 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             timestamps,
             name,
         } => follow::logs(p, &ops::life::log(place, &name)?, follow, tail, timestamps),
+        Command::Rm { names, all, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, all)?)),
+        Command::Stop { names, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, false)?)),
+        Command::Exec(_) | Command::Kill { .. } | Command::Gc if dry => Err(ops::Error::Refused {
+            what: "what this command does to the kernel is not known beforehand".into(),
+            hint: "leave --dry-run out; `moat fsck` lists what `moat gc` would tidy".into(),
+        }),
         Command::Exec(args) => ops::life::exec(place, &args.name, &read::exec(&args)?),
         Command::Stop { time, names } => {
             ops::life::stop(place, &names, Duration::from_secs(time)).map(|()| 0)
@@ -146,7 +152,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             &ops::link::links(place)?,
         )),
         Command::Doctor => Ok(show::checks(p, &ops::doctor::doctor(place))),
-        Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix)?)),
+        Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix && !dry)?)),
         Command::Gc => {
             let n = ops::fsck::gc(place)?;
             if p.json {

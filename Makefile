@@ -36,7 +36,7 @@ test: deps lint unit netns ## everything: formatting, lints, licences, unit test
 lint: deny-tool  ## formatting, clippy, licences, duplicates
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) deny --locked check --config .cargo-deny.toml bans licenses sources
+	$(CARGO) deny --locked --config .cargo-deny.toml check bans licenses sources
 
 unit: deps       ## unit tests, layers, examples in the documentation
 	$(CARGO) test --locked --lib --bins --test layers

@@ -23,10 +23,13 @@ mod faulty;
 mod harness;
 mod heal;
 mod host;
+mod input;
 mod links;
 mod names;
 mod net;
+mod parallel;
 mod ports;
+mod runtime;
 mod trace;
 mod walls;
 mod world;
@@ -42,6 +45,9 @@ fn main() {
         host::STORIES,
         crash::STORIES,
         faults::STORIES,
+        parallel::STORIES,
+        input::STORIES,
+        runtime::STORIES,
     ]
     .concat();
     harness::main(&stories);

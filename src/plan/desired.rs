@@ -435,6 +435,11 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
         sysctl(sandbox, "net/ipv4/ip_unprivileged_port_start", "0"),
     ]);
     let table = names.route_table;
+    if e.address(Family::Ip6).is_some() {
+        // The port speaks no IPv6 of its own: a report of its groups would be the one packet
+        // that reaches a container unasked.
+        s.insert(sysctl(&at, &format!("net/ipv6/conf/{port}/disable_ipv6"), "1"));
+    }
     for ip in &e.addresses {
         let (family, exact) = (Family::of(*ip), IpNetwork::from(*ip));
         let source = vec![Field::Iface(port.clone()), Field::Mac(e.mac), Field::Ip(*ip)];

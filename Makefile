@@ -9,12 +9,10 @@ RUNS   ?= 30
 # Debian keeps nft, ip and tcpdump where not every shell looks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-# What the binary needs at run time, and what demo and tests use to look at it; below, a
-# program of each package, to see whether it is there. One line a package, in the same order.
-PACKAGES := nftables iproute2 tcpdump conntrack redis-server redis-tools nginx-light curl jq \
-            iputils-ping netcat-openbsd busybox-static util-linux procps python3
-PROGRAMS := nft ip tcpdump conntrack redis-server redis-cli nginx curl jq \
-            ping nc busybox unshare ps python3
+# What the binary needs at run time, and what demo and tests use to look at it: PROGRAM=PACKAGE.
+NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-openbsd unshare=util-linux \
+          redis-server=redis-server redis-cli=redis-tools nginx=nginx-light curl=curl jq=jq \
+          /usr/bin/python3=python3 ps=procps
 
 .PHONY: help build deps deny-tool test lint unit netns demo bench man completions install uninstall clean
 
@@ -25,8 +23,10 @@ build:           ## the release binary, target/release/moat
 	$(CARGO) build --release --locked
 
 deps:            ## install the Debian packages that are missing; no service is started
-	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
-	if [ -n "$$missing" ]; then echo "missing:$$missing"; sh docs/demo/install-packages $(PACKAGES); fi
+	@missing=; for n in $(NEEDED); do \
+	    command -v "$${n%%=*}" >/dev/null || missing="$$missing $${n#*=}"; \
+	done; \
+	if [ -n "$$missing" ]; then sh docs/demo/install-packages $$missing; fi
 
 deny-tool:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
@@ -36,7 +36,7 @@ test: deps lint unit netns ## everything: formatting, lints, licences, unit test
 lint: deny-tool  ## formatting, clippy, licences, duplicates
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) deny --locked check --config .cargo-deny.toml bans licenses sources
+	$(CARGO) deny --locked --config .cargo-deny.toml check bans licenses sources
 
 unit: deps       ## unit tests, layers, examples in the documentation
 	$(CARGO) test --locked --lib --bins --test layers

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     name = "moat",
     version,
     max_term_width = 100,
-    after_help = "Examples:\n  moat run -d --name db -- redis-server --bind '* -::*' --protected-mode no\n  moat run -d --name web -- python3 -m http.server 80\n  moat link web db:6379/tcp"
+    after_help = "Examples:\n  moat run -d --name db -- redis-server --bind '* -::*' --protected-mode no\n  moat link web db:6379/tcp"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -30,7 +30,8 @@ pub struct Global {
         env = "MOAT_ROOT",
         default_value = "/run/moat",
         hide_default_value = true,
-        hide_env = true
+        hide_env = true,
+        display_order = 900
     )]
     pub root: PathBuf,
     /// Directory of layers and images
@@ -44,13 +45,13 @@ pub struct Global {
     )]
     pub data: PathBuf,
     /// Print data as one JSON document
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     pub json: bool,
-    /// Print what would be changed in the kernel, as ip and nft lines, and change nothing
-    #[arg(long, global = true)]
+    /// Print the change as ip and nft lines, make none
+    #[arg(long, global = true, display_order = 902)]
     pub dry_run: bool,
     /// Say less
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 903)]
     pub quiet: bool,
     /// When to use colour
     #[arg(
@@ -58,7 +59,8 @@ pub struct Global {
         global = true,
         value_name = "WHEN",
         default_value = "auto",
-        hide_default_value = true
+        hide_default_value = true,
+        display_order = 905
     )]
     pub color: Colour,
 }
@@ -140,7 +142,10 @@ pub enum Command {
         timeout: String,
     },
     /// Make, list and remove networks
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  moat net create back --internal\n  moat net ls"
+    )]
     Net(Net),
     /// Let one container reach another
     #[command(
@@ -213,6 +218,7 @@ pub enum Gen {
 /// Start a container
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "moat run [OPTIONS] [--] COMMAND [ARG]...",
     after_help = "Examples:\n  moat run --rm -it -- bash\n  moat run -d --name web -p 8080:80 --link db:5432/tcp -- nginx -g 'daemon off;'"
 )]
 pub struct Run {
@@ -234,31 +240,37 @@ pub struct Run {
     /// A terminal
     #[arg(short, long)]
     pub tty: bool,
+    /// Labels, which links can name
     #[arg(long = "label", value_name = "K=V")]
     pub labels: Vec<String>,
     /// Let it reach TO[:PORT[-END][/PROTO]]
     #[arg(long = "link", value_name = "TARGET")]
     pub links: Vec<String>,
-    /// Publish [ADDR:]HOSTPORT[-END]:PORT[-END][/tcp|udp|sctp]
+    /// [ADDR:]HOSTPORT[-END]:PORT[-END][/PROTO]
     #[arg(short, long = "publish", value_name = "MAP")]
     pub publish: Vec<String>,
-    /// Root file system; the host's own, copy-on-write, without
+    /// Root; the host's own, copy-on-write, without
     #[arg(long, value_name = "DIR")]
     pub rootfs: Option<PathBuf>,
+    /// A variable of the environment
     #[arg(short, long = "env", value_name = "K=V")]
     pub env: Vec<String>,
+    /// Variables from a file, one on a line
     #[arg(long, value_name = "F")]
     pub env_file: Vec<PathBuf>,
     /// Bind SRC:DST[:ro]
     #[arg(short, long = "volume", value_name = "MAP")]
     pub volumes: Vec<String>,
-    /// An empty file system in memory: DST[:size=S]
+    /// Memory file system: DST[:size=S]
     #[arg(long, value_name = "DST")]
     pub tmpfs: Vec<String>,
+    /// Working directory
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
+    /// Whom it runs as, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
+    /// Host name; its name without
     #[arg(long, value_name = "H")]
     pub hostname: Option<String>,
     /// Memory limit: bytes, or with k, m, g
@@ -270,10 +282,13 @@ pub struct Run {
     /// Most processes
     #[arg(long, value_name = "N")]
     pub pids: Option<u64>,
+    /// A resource limit, like nofile=1024:4096
     #[arg(long, value_name = "N=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
+    /// A capability more, or ALL
     #[arg(long, value_name = "C")]
     pub cap_add: Vec<String>,
+    /// A capability less, or ALL
     #[arg(long, value_name = "C")]
     pub cap_drop: Vec<String>,
     /// No writing to the root file system
@@ -284,34 +299,43 @@ pub struct Run {
     pub no_init: bool,
     #[arg(long, hide = true)]
     pub init: bool,
+    /// IPv4 address; a free one without
     #[arg(long, value_name = "A")]
     pub ip: Option<String>,
+    /// IPv6 address; a free one without
     #[arg(long, value_name = "A")]
     pub ip6: Option<String>,
+    /// MAC address
     #[arg(long, value_name = "M")]
     pub mac: Option<String>,
-    /// Show a path of the host that is hidden by default
+    /// Show a path of the host hidden otherwise
     #[arg(long, value_name = "PATH")]
     pub share: Vec<PathBuf>,
     #[arg(
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "COMMAND"
+        value_name = "COMMAND",
+        hide = true
     )]
     pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct Exec {
+    /// Keep standard input open
     #[arg(short, long)]
     pub interactive: bool,
+    /// A terminal
     #[arg(short, long)]
     pub tty: bool,
+    /// A variable of the environment
     #[arg(short, long = "env", value_name = "K=V")]
     pub env: Vec<String>,
+    /// Whom it runs as, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
+    /// Working directory
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
     pub name: String,
@@ -363,8 +387,8 @@ pub enum Policy {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RouterKind {
-    /// In a network namespace of moat's own
+    // In a network namespace of moat's own.
     Own,
-    /// In the host's
+    // In the host's.
     Host,
 }

@@ -17,29 +17,33 @@ use crate::ops::{self, Result, Where};
 use args::{Cli, Command, Net, Policy, RouterKind};
 use print::Printer;
 
-/// The command line with `-v`, which `run` uses for volumes instead.
+/// The command line with `-v`, which `run` uses for volumes instead. What every command takes
+/// is explained once, by `moat --help`: with it a command's own help would not fit a screen.
 fn command() -> clap::Command {
-    let verbose = || {
-        Arg::new("verbose")
-            .short('v')
-            .long("verbose")
-            .action(ArgAction::Count)
-            .help("Say more")
-            .hide_short_help(true)
-    };
-    let mut top = Cli::command();
+    let verbose = Arg::new("verbose")
+        .short('v')
+        .long("verbose")
+        .action(ArgAction::Count)
+        .global(true)
+        .help("Say more")
+        .display_order(904);
+    let mut top = Cli::command().arg(verbose);
+    let everywhere: Vec<Arg> = ["root", "json", "quiet", "verbose", "color"]
+        .iter()
+        .filter_map(|id| top.get_arguments().find(|a| a.get_id() == id))
+        .map(|a| a.clone().hide(true))
+        .collect();
     let names: Vec<String> = top.get_subcommands().map(|s| s.get_name().to_owned()).collect();
     for name in names {
         top = top.mut_subcommand(name, |sub| {
-            let short = if sub.get_name() == "run" {
-                verbose().short(None)
-            } else {
-                verbose()
-            };
-            sub.arg(short)
+            let runs = sub.get_name() == "run";
+            sub.args(everywhere.iter().cloned().map(|arg| match arg.get_short() {
+                Some('v') if runs => arg.short(None),
+                _ => arg,
+            }))
         });
     }
-    top.arg(verbose())
+    top
 }
 
 /// Runs one command line; the exit status.
@@ -52,13 +56,7 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
             return i32::from(e.use_stderr()) * 2;
         }
     };
-    let verbose = matches.get_count("verbose") > 0
-        || matches.subcommand().is_some_and(|(_, m)| {
-            m.try_get_one::<u8>("verbose")
-                .ok()
-                .flatten()
-                .is_some_and(|n| *n > 0)
-        });
+    let verbose = matches.get_count("verbose") > 0;
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(e) => {
@@ -96,6 +94,12 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             timestamps,
             name,
         } => follow::logs(p, &ops::life::log(place, &name)?, follow, tail, timestamps),
+        Command::Rm { names, all, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, all)?)),
+        Command::Stop { names, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, false)?)),
+        Command::Exec(_) | Command::Kill { .. } | Command::Gc if dry => Err(ops::Error::Refused {
+            what: "what this command does to the kernel is not known beforehand".into(),
+            hint: "leave --dry-run out; `moat fsck` lists what `moat gc` would tidy".into(),
+        }),
         Command::Exec(args) => ops::life::exec(place, &args.name, &read::exec(&args)?),
         Command::Stop { time, names } => {
             ops::life::stop(place, &names, Duration::from_secs(time)).map(|()| 0)
@@ -148,7 +152,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             &ops::link::links(place)?,
         )),
         Command::Doctor => Ok(show::checks(p, &ops::doctor::doctor(place))),
-        Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix)?)),
+        Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix && !dry)?)),
         Command::Gc => {
             let n = ops::fsck::gc(place)?;
             if p.json {
@@ -247,5 +251,31 @@ fn network(place: &Where, net: Net, dry: bool, p: &Printer) -> Result<i32> {
             Ok(0)
         }
         Net::Rm { name } => planned(place, p, ops::net::rm(place, &name.parse()?, dry)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The words that call a command, and those of all below it.
+    fn calls(before: &[String], command: &clap::Command) -> Vec<Vec<String>> {
+        let own = [before, &[command.get_name().to_owned()]].concat();
+        let below = command.get_subcommands().filter(|c| c.get_name() != "help");
+        let deeper: Vec<_> = below.flat_map(|c| calls(&own, c)).collect();
+        [vec![own], deeper].concat()
+    }
+
+    #[test]
+    fn every_help_fits_a_screen_and_ends_with_two_examples() {
+        super::command().debug_assert();
+        for mut call in calls(&[], &super::command()) {
+            call.push("--help".to_owned());
+            let help = super::command()
+                .try_get_matches_from(&call)
+                .unwrap_err()
+                .to_string();
+            assert!(help.lines().count() <= 40, "{call:?}:\n{help}");
+            let examples = help.split_once("\nExamples:\n").map_or("", |(_, rest)| rest);
+            assert_eq!(examples.lines().count(), 2, "{call:?}:\n{help}");
+        }
     }
 }

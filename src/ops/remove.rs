@@ -39,6 +39,32 @@ pub fn rm(place: &Where, names: &[String], all: bool, force: bool) -> Result<Vec
     first.map_or(swept.map(|()| removed), Err)
 }
 
+/// What the end of containers would change in the kernel; nothing is done.
+///
+/// # Errors
+/// One does not exist, or the store cannot be read.
+pub fn plan_end(place: &Where, names: &[String], all: bool) -> Result<Plan> {
+    let mut moat = Moat::settled(place)?;
+    let found: Vec<Container> = if all {
+        moat.store.containers()?
+    } else {
+        names.iter().map(|n| moat.find(n)).collect::<Result<_>>()?
+    };
+    let before = moat.wanted()?;
+    moat.store.begin()?;
+    let gone = found.iter().try_for_each(|c| moat.store.remove_endpoint(&c.name));
+    let after = gone.map_err(Error::from).and_then(|()| {
+        for row in moat.store.networks()?.into_iter().filter(|r| !r.kept) {
+            if moat.store.attached_count(&row.network.name)? == 0 {
+                moat.store.remove_network(&row.network.name)?;
+            }
+        }
+        moat.wanted()
+    });
+    moat.store.roll_back()?;
+    Ok(Plan::between(&before, &after?))
+}
+
 /// Removes one container.
 ///
 /// # Errors

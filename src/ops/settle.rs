@@ -104,13 +104,12 @@ impl Moat {
 
     /// Without its rules a router passes nothing: closed, but links are dead too.
     fn has_router_policy(&mut self) -> Result<bool> {
-        let families = self.machine()?.families;
-        let mut policy = families
-            .iter()
-            .flat_map(|family| desired::router_policy(&self.names, *family))
-            .collect::<State>()
-            .into_iter();
-        Ok(policy.all(|rule| self.has(&rule)))
+        let policy = self
+            .families()
+            .into_iter()
+            .flat_map(|f| desired::router_policy(&self.names, f))
+            .collect();
+        Ok(self.kernel.has_rules(&Place::Router, &policy)?)
     }
 
     fn host_is_whole(&mut self) -> Result<bool> {
@@ -118,12 +117,15 @@ impl Moat {
             at: Place::Host,
             which: Ruleset::WayOut,
         };
-        let mut needed: Vec<Object> = self
+        let policy = self
             .families()
             .into_iter()
             .flat_map(|f| desired::host_policy(&self.names, f))
             .collect();
-        needed.push(ruleset);
+        if !self.kernel.has_rules(&Place::Host, &policy)? {
+            return Ok(false);
+        }
+        let mut needed = vec![ruleset];
         if (self.store.networks()?.iter()).any(|n| n.network.router == Router::Host) {
             needed.push(Object::Ruleset {
                 at: Place::Host,

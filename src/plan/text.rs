@@ -54,7 +54,13 @@ impl Renderer<'_> {
         match object {
             Object::Namespace => {
                 let up = format!("{} link set dev lo up", self.ip(&Place::Router));
-                vec![format!("ip netns add {}", quoted(self.router)), up]
+                let router = quoted(self.router);
+                let add = if self.is_bound() {
+                    format!("touch {router} && unshare --net={router} true")
+                } else {
+                    format!("ip netns add {router}")
+                };
+                vec![add, up]
             }
             Object::Ruleset { at, which } => {
                 vec![format!("{} -f {}", self.run(at, "nft"), file(*which))]
@@ -100,6 +106,10 @@ impl Renderer<'_> {
 
     fn del(&self, object: &Object) -> Vec<String> {
         match object {
+            Object::Namespace if self.is_bound() => {
+                let router = quoted(self.router);
+                vec![format!("umount {router} && rm {router}")]
+            }
             Object::Namespace => vec![format!("ip netns del {}", quoted(self.router))],
             Object::Ruleset { at, which } => {
                 let tables: &[Table] = match which {
@@ -218,14 +228,19 @@ impl Renderer<'_> {
         self.with_option(at, "ip")
     }
 
+    /// Whether the router is called by a path: `ip netns` knows names alone.
+    fn is_bound(&self) -> bool {
+        self.router.contains('/')
+    }
+
     fn bridge(&self, at: &Place) -> String {
         self.with_option(at, "bridge")
     }
 
     fn with_option(&self, at: &Place, program: &str) -> String {
         match at {
-            Place::Router => format!("{program} -n {}", quoted(self.router)),
-            Place::Host | Place::Sandbox(_) => self.run(at, program),
+            Place::Router if !self.is_bound() => format!("{program} -n {}", quoted(self.router)),
+            _ => self.run(at, program),
         }
     }
 
@@ -233,6 +248,7 @@ impl Renderer<'_> {
     fn run(&self, at: &Place, program: &str) -> String {
         match at {
             Place::Host => program.to_owned(),
+            Place::Router if self.is_bound() => format!("nsenter --net={} {program}", quoted(self.router)),
             Place::Router => format!("ip netns exec {} {program}", quoted(self.router)),
             Place::Sandbox(path) => {
                 format!("nsenter --net={} {program}", quoted(&path.to_string_lossy()))

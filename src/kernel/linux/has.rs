@@ -8,7 +8,7 @@ use super::observe::failed;
 use super::read::{self, Ifaces};
 use super::{Linux, entering, namespace, reading};
 use crate::kernel::{Error, words};
-use crate::plan::{Hop, Object, Place};
+use crate::plan::{Hop, Object, Place, State};
 
 impl Linux {
     pub(super) fn has_object(&mut self, object: &Object) -> Result<bool, Error> {
@@ -66,6 +66,17 @@ impl Linux {
             Object::Namespace => Ok(true),
         };
         found.map_err(reading(&words::object(object)))
+    }
+
+    /// Whether all of these routing policy rules of a namespace are there; one listing a family.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has_rules(&mut self, at: &Place, wanted: &State) -> Result<bool, Error> {
+        let names = self.names.clone();
+        let rtnl = self.rtnl(at)?;
+        let found = rtnl.rules(at, &names).map_err(reading("the routing policy"))?;
+        Ok(wanted.iter().all(|rule| found.contains(rule)))
     }
 
     /// The interface of that name, as a set of one or none.

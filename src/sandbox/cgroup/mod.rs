@@ -79,7 +79,7 @@ impl Joining {
             return Err(refused(io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
         };
         let dir = root.join(PARENT).join(id);
-        fs::create_dir_all(&dir).map_err(refused)?;
+        make(&dir).map_err(refused)?;
         limit.v1.write(&dir).map_err(refused)?;
         self.v1.push(dir);
         Ok(())
@@ -164,9 +164,22 @@ fn wanted(limits: &Limits) -> Vec<Limit> {
 }
 
 fn open_leaf(path: &Path) -> Option<(PathBuf, File)> {
-    fs::create_dir_all(path).ok()?;
+    make(path).ok()?;
     let dir = File::open(path).ok()?;
     Some((path.to_owned(), dir))
+}
+
+/// Makes a group and our parent directory. Whoever removes the last group removes the parent,
+/// maybe between the two: then both are made again.
+fn make(path: &Path) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for _ in 0..16 {
+        outcome = fs::create_dir_all(path);
+        if !matches!(&outcome, Err(e) if e.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    outcome
 }
 
 /// A cgroup file takes one value a write(2), so never a buffered writer.
@@ -230,6 +243,8 @@ pub(super) fn remove(id: &str, patience: Duration) -> Result<()> {
                 Err(source) => return Err(Error::path("removing cgroup", dir, source)),
             }
         }
+        // The last one takes our own directory along; it is not empty otherwise.
+        let _ = dir.parent().map(fs::remove_dir);
     }
     Ok(())
 }

@@ -18,6 +18,9 @@ use super::rtnl::{Mode, Rtnl};
 use crate::model::Family;
 use crate::plan::{Hop, Verdict};
 
+/// What IPv6 routes get that ask for no metric.
+const METRIC: u32 = 1024;
+
 pub(super) fn add_route(here: &mut Rtnl, table: u32, to: IpNetwork, hop: &Hop) -> io::Result<()> {
     let mut message = route(here, table, to, hop)?;
     message.header.protocol = RouteProtocol::Static;
@@ -25,8 +28,13 @@ pub(super) fn add_route(here: &mut Rtnl, table: u32, to: IpNetwork, hop: &Hop) -
         Hop::Dev(_) if to.is_ipv4() => RouteScope::Link,
         _ => RouteScope::Universe,
     };
-    if matches!(hop, Hop::Via(..)) {
-        message.header.flags = RouteFlags::Onlink;
+    match hop {
+        Hop::Via(..) => message.header.flags = RouteFlags::Onlink,
+        // Each world has one to the same address: with equal metrics one would replace the other.
+        Hop::Local(dev) => message
+            .attributes
+            .push(RouteAttribute::Priority(METRIC + here.index(dev)?)),
+        Hop::Dev(_) | Hop::Prohibit => {}
     }
     here.change(Message::NewRoute(message), Mode::Replace)
 }

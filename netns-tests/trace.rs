@@ -190,6 +190,8 @@ fn plain(line: &str) -> String {
             "brd",
             "valid_lft",
             "preferred_lft",
+            // Of the uplink's ::1 route: made from the interface's index.
+            "metric",
         ];
         if value.contains(&word) {
             words.next();

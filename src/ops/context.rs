@@ -263,7 +263,12 @@ pub(super) fn set_aside(place: &Where) -> Result<PathBuf> {
     let dir = place.root.join(netns_cookie());
     let _lock = Locks::new(&dir).exclusive()?;
     let path = dir.join("state.db");
-    let aside = dir.join(format!("state.db.broken-{}", now()));
+    // A second one in the same second gets a name of its own: nothing is overwritten.
+    let name = |n: u32| dir.join(format!("state.db.broken-{}-{n}", now()));
+    let aside = (1..)
+        .map(name)
+        .find(|p| p.symlink_metadata().is_err())
+        .unwrap_or_else(|| name(0));
     std::fs::rename(&path, &aside).map_err(|e| state(&path, e))?;
     for rest in ["state.db-wal", "state.db-shm"] {
         let _ = std::fs::remove_file(dir.join(rest));

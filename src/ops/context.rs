@@ -265,7 +265,7 @@ pub(super) fn set_aside(place: &Where) -> Result<PathBuf> {
     let path = dir.join("state.db");
     // A second one in the same second gets a name of its own: nothing is overwritten.
     let name = |n: u32| dir.join(format!("state.db.broken-{}-{n}", now()));
-    let aside = (1..)
+    let aside = (1..=u32::MAX)
         .map(name)
         .find(|p| p.symlink_metadata().is_err())
         .unwrap_or_else(|| name(0));

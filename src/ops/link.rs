@@ -328,7 +328,7 @@ pub fn check_end(store: &Store, end: &End, from: Option<&Network>) -> Result<()>
         None => None,
     };
     match (from, to) {
-        (Some(a), Some(b)) if !elements::joinable(a, &b) => Err(Error::Refused {
+        (Some(a), Some(b)) if !a.meets(&b) => Err(Error::Refused {
             what: format!(
                 "networks `{}` and `{}` are in different routers, which no link joins",
                 a.name, b.name

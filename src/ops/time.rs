@@ -2,26 +2,7 @@
 
 use super::error::{Error, Result};
 
-/// Seconds since 1970 as RFC 3339 in UTC: `2026-01-31T12:00:00Z`.
-#[must_use]
-pub fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86400, seconds % 86400);
-    // Civil date from a day count, in eras of 400 years that start on 1 March.
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
-}
+pub use crate::sandbox::date_time as rfc3339;
 
 /// A duration like `90s`, `15m`, `2h`, `1d`, or plain seconds; in seconds, at least 1.
 ///

@@ -328,12 +328,6 @@ fn address(family: Family, n: u128) -> IpAddr {
     }
 }
 
-/// Whether two networks meet in one router: only there can a link join them.
-#[must_use]
-pub fn joinable(a: &Network, b: &Network) -> bool {
-    a.meets(b)
-}
-
 /// The elements between one container and every other, in both directions.
 #[must_use]
 pub fn pairs_of(world: &World, e: &Endpoint) -> State {

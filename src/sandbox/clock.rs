@@ -7,12 +7,19 @@ pub(super) fn now() -> String {
     rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-fn rfc3339(since_epoch: Duration) -> String {
-    let seconds = since_epoch.as_secs();
+/// Seconds since 1970 as RFC 3339 in UTC: `2026-01-31T12:00:00Z`.
+#[must_use]
+pub fn date_time(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
+}
+
+fn rfc3339(since_epoch: Duration) -> String {
+    let whole = date_time(since_epoch.as_secs());
     format!(
-        "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:09}Z",
+        "{}.{:09}Z",
+        whole.trim_end_matches('Z'),
         since_epoch.subsec_nanos()
     )
 }

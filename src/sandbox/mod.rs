@@ -43,6 +43,7 @@ mod watch;
 pub use cgroup::freeze;
 pub use check::prepare;
 pub use cleanup::{cleanup, destroy, kill_all, remove_tree};
+pub use clock::date_time;
 pub use enter::exec;
 pub use error::{Error, Result};
 pub use foreground::Running;

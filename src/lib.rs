@@ -1,7 +1,7 @@
 //! `moat`: containers on one host that cannot see each other until somebody links them.
 //!
 //! Layers, outermost first; an arrow never points the other way (`netns-tests/layers.rs` checks):
-//! `cli -> ops -> { sandbox, store, kernel -> plan } -> model`.
+//! `cli, cni -> ops -> { sandbox, store, kernel -> plan } -> model`.
 
 #![cfg_attr(
     test,
@@ -9,6 +9,7 @@
 )]
 
 pub mod cli;
+pub mod cni;
 #[allow(unsafe_code)] // sockets and namespaces; each block says why it is sound
 pub mod kernel;
 pub mod model;

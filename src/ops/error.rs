@@ -107,6 +107,27 @@ impl Error {
         }
     }
 
+    /// The code of a CNI error.
+    #[must_use]
+    pub fn cni_code(&self) -> u32 {
+        use store::Error as S;
+        match self {
+            Self::Cannot { source, .. } | Self::Noted { source, .. } => source.cni_code(),
+            Self::Busy { .. } => 11,
+            Self::Store(S::Exhausted { .. }) => 100,
+            Self::Store(S::PortTaken { .. }) => 101,
+            Self::Store(S::AddressTaken { .. } | S::AddressUnfit { .. } | S::MacTaken { .. })
+            | Self::Input { .. }
+            | Self::Refused { .. }
+            | Self::Subnet(_)
+            | Self::Mac(_)
+            | Self::Name(_) => 7,
+            Self::Unknown { .. } | Self::End(_) | Self::Service(_) => 103,
+            Self::State { .. } => 5,
+            _ => 999,
+        }
+    }
+
     /// 2, or what a container's launch failed with: 125, 126, 127.
     #[must_use]
     pub fn exit_code(&self) -> i32 {

@@ -342,8 +342,9 @@ impl Moat {
     /// The first object that would not go.
     pub fn tear_down(&mut self) -> Result<()> {
         let present = self.kernel.observe(&Scope::default())?;
-        self.apply(&Plan::remove(&present))?;
+        // First: it waits for a lock that the kernel holds while an interface goes.
         self.restore_sysctls();
+        self.apply(&Plan::remove(&present))?;
         self.store.set_meta("live", None)?;
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! (write-ahead log; nothing needs to survive a power cut, so nothing is synced).
 
 mod address;
+mod attachment;
 mod container;
 mod link;
 mod network;
@@ -13,6 +14,7 @@ mod open;
 mod tests;
 mod world;
 
+pub use attachment::{Attachment, AttachmentKey, Stage};
 pub use container::{Container, NewEndpoint, Phase};
 pub use link::LinkRow;
 pub use network::NetworkRow;

@@ -51,3 +51,14 @@ CREATE TABLE published (
     port INTEGER NOT NULL, proto TEXT NOT NULL);
 CREATE UNIQUE INDEX published_host ON published(proto, host_port, ifnull(host_ip, ''));
 CREATE INDEX published_container ON published(container);
+-- What a CNI plugin made for one interface of one container, so that it can be taken away
+-- without its configuration and without the namespace. Written before the kernel is touched.
+CREATE TABLE attachments (
+    -- the plugin's type: moat, bridge, portmap, ...
+    plugin TEXT NOT NULL, network TEXT NOT NULL, container TEXT NOT NULL, ifname TEXT NOT NULL,
+    -- adding, added, removing; the first and last are work for the next command when the owner is dead
+    phase TEXT NOT NULL, owner_pid INTEGER NOT NULL, owner_started INTEGER NOT NULL,
+    netns TEXT, created INTEGER NOT NULL,
+    -- what was made, as JSON: the plugin's own form
+    record TEXT NOT NULL,
+    PRIMARY KEY (plugin, network, container, ifname)) WITHOUT ROWID;

@@ -170,7 +170,7 @@ impl Linux {
         }
         let result = match object {
             Object::Ruleset { at, which } => self.nft(at)?.remove_tables(ruleset::tables(*which)),
-            Object::Uplink { host, .. } => links::remove(self.rtnl(&Place::Host)?, host),
+            Object::Uplink { host, .. } => links::remove_unwaited(self.rtnl(&Place::Host)?, host),
             Object::Bridge { at, name, .. } => links::remove(self.rtnl(at)?, name),
             Object::Veth {
                 at, port, sandbox, ..

@@ -70,6 +70,7 @@ impl Nft {
                 .map_err(|e| (0, e))?;
             if refusals.is_empty() {
                 self.committed += 1;
+                self.destroyed |= forms.iter().any(|f| matches!(f, Form::Renew | Form::Remove));
                 return Ok(());
             }
             for refusal in &refusals {

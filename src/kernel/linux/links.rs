@@ -13,6 +13,7 @@ use netlink_packet_route::link::{
     InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
+use super::farewell;
 use super::rtnl::{Mode, Rtnl};
 use crate::model::Mac;
 
@@ -145,6 +146,12 @@ pub(super) fn set_up(here: &mut Rtnl, name: &str, up: bool) -> io::Result<()> {
 pub(super) fn remove(here: &mut Rtnl, name: &str) -> io::Result<()> {
     here.forget();
     here.change(Message::DelLink(named(name)), Mode::Change)
+}
+
+/// Deletes an interface of the host as [`remove`] does, but returns when its name is free.
+pub(super) fn remove_unwaited(host: &mut Rtnl, name: &str) -> io::Result<()> {
+    host.forget();
+    farewell::remove_link(name, named(name))
 }
 
 /// The index of the bridge a port is in.

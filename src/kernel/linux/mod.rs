@@ -10,6 +10,7 @@ mod conntrack;
 mod dump;
 mod element;
 mod entries;
+mod farewell;
 pub mod foreign;
 mod has;
 mod identity;
@@ -233,6 +234,23 @@ impl Linux {
             opened.nft = Some(Nft::new(socket, names));
         }
         opened.nft.as_mut().ok_or_else(closed)
+    }
+}
+
+impl Drop for Linux {
+    fn drop(&mut self) {
+        let sockets = self.places.values().filter_map(|o| o.nft.as_ref());
+        let late: Vec<_> = sockets
+            .filter(|n| n.destroyed)
+            .map(|n| n.socket.as_fd())
+            .collect();
+        if late.is_empty() {
+            return;
+        }
+        // Without a child the wait is ours.
+        let held = farewell::hold(&late);
+        self.places.clear();
+        drop(held);
     }
 }
 

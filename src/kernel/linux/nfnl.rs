@@ -3,7 +3,8 @@
 //! Relies on `net/netfilter/nfnetlink.c`: a batch takes effect whole or not at all; it is
 //! handled inside `sendmsg`, so every answer lies in the socket when that returns; each
 //! error carries the sequence number of the message it is about, and all of them are told.
-//! Closing the socket after a deletion waits for an RCU grace period, so it is kept.
+//! Closing the socket after a deletion waits for an RCU grace period, so it is kept,
+//! and closed last by a child process (`farewell.rs`).
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -58,6 +59,11 @@ impl Nfnl {
         let _ = setsockopt(&fd, sockopt::SndBufForce, &BUFFER);
         let _ = setsockopt(&fd, sockopt::RcvBufForce, &BUFFER);
         Ok(Self { socket, seq: 0 })
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the socket's, which outlives the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
     }
 
     /// Sends `count` nftables messages as one transaction. `encode` writes message number

@@ -38,6 +38,8 @@ pub(super) struct Nft {
     names: Names,
     /// Transactions that took effect since somebody last asked.
     pub committed: u32,
+    /// Whether something was deleted: closing the socket waits for a grace period then.
+    pub destroyed: bool,
 }
 
 impl Nft {
@@ -46,6 +48,7 @@ impl Nft {
             socket,
             names,
             committed: 0,
+            destroyed: false,
         }
     }
 
@@ -230,6 +233,7 @@ impl Nft {
             })?;
             if refusals.is_empty() {
                 self.committed += 1;
+                self.destroyed = true;
                 break;
             }
             let mut missing = Vec::new();

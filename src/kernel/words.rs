@@ -57,6 +57,7 @@ pub(super) fn ruleset(which: Ruleset) -> &'static str {
     match which {
         Ruleset::Wall => "wall",
         Ruleset::WayOut => "way out",
+        Ruleset::Classic => "classic",
     }
 }
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::{Machine, Names, Plan, Renderer, State, desired, elements};
-use crate::model::{DefaultPolicy, End, Endpoint, Family, Link, Network, Proto, Published, Router, World};
+use crate::model::{
+    DefaultPolicy, End, Endpoint, Family, Link, Mac, Network, Proto, Published, Router, World,
+};
 
 const NOW: u64 = 1_000;
 
@@ -174,4 +176,35 @@ fn golden_published() {
     s.extend(desired::published(&world, &publish(Some("127.0.0.1"), 8081)));
     s.extend(desired::published(&world, &publish(Some("2001:db8::5"), 8082)));
     golden!("published", s);
+}
+
+#[test]
+fn golden_classic() {
+    use super::classic::{self, Hidden, Ingress, Mapping};
+    let addresses = ["10.88.0.2/16", "fd00:88::2/64"].map(|a| a.parse().unwrap());
+    let map = |host_ip: Option<&str>, host_port, proto| Mapping {
+        host_ip: host_ip.map(|a| a.parse().unwrap()),
+        host_port,
+        port: 80,
+        proto,
+    };
+    let maps = [
+        map(None, 8080, Proto::Tcp),
+        map(Some("127.0.0.1"), 8081, Proto::Udp),
+        map(Some("::"), 8082, Proto::Sctp),
+    ];
+    let mut s = classic::masquerade(&addresses);
+    for a in addresses {
+        s.extend(classic::published(a, &maps, Hidden::Near));
+    }
+    s.extend(classic::published(addresses[1], &maps[..1], Hidden::Everybody));
+    s.extend(classic::guard("cni0"));
+    s.extend(classic::ingress("cni0", Ingress::SameBridge, &[]));
+    s.extend(classic::ingress(
+        "cni1",
+        Ingress::Isolated,
+        &["veth0a1b2c3d".into()],
+    ));
+    s.extend(classic::mac_check("veth0a1b2c3d", Mac([2, 0, 0, 0, 0, 1])));
+    golden!("classic", s);
 }

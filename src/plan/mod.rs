@@ -1,5 +1,6 @@
 //! Pure: the desired state as objects, and the steps between two states.
 
+pub mod classic;
 pub mod desired;
 pub mod elements;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Family, Mac};
 
@@ -18,7 +19,7 @@ use crate::model::{Family, Mac};
 pub type State = BTreeSet<Object>;
 
 /// The network namespace in which an object lives.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Place {
     /// The namespace `moat` was called in.
     Host,
@@ -35,10 +36,12 @@ pub enum Ruleset {
     Wall,
     /// `wayout.nft`: on the host.
     WayOut,
+    /// `classic.nft`: table families `bridge` and `inet`, on the host.
+    Classic,
 }
 
 /// The nftables table that holds a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Table {
     /// `bridge moat`
     Ports,
@@ -46,10 +49,14 @@ pub enum Table {
     Wall,
     /// `inet moat_out`
     WayOut,
+    /// `bridge moat_cni`
+    ClassicPorts,
+    /// `inet moat_cni`
+    Classic,
 }
 
 /// One field of a concatenated key or of a map's value, in network byte order on the wire.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Field {
     Ip(IpAddr),
     Mac(Mac),
@@ -60,7 +67,7 @@ pub enum Field {
 
 /// When an element leaves its set by itself, in seconds since 1970. Two timed elements
 /// with equal keys are the same element: the time left is not compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Expires(pub u64);
 
 impl PartialEq for Expires {
@@ -84,21 +91,45 @@ impl std::hash::Hash for Expires {
 }
 
 /// One element of a set or map.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Element {
     pub at: Place,
     pub table: Table,
     pub set: SetName,
     pub key: Vec<Field>,
     /// The inclusive upper end, for interval sets only (then always present).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Vec<Field>>,
     /// The value, for maps only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<Field>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Expires>,
 }
 
+impl Element {
+    /// What makes two elements the same one in the kernel, whatever their values.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        use fmt::Write as _;
+        // `port` and `any4` are sets of several tables.
+        let mut out = format!("{:?} {}", self.table, self.set);
+        for field in self.key.iter().chain(self.end.iter().flatten()) {
+            // Writing to a String cannot fail.
+            let _ = match field {
+                Field::Ip(ip) => write!(out, " {ip}"),
+                Field::Mac(mac) => write!(out, " {mac}"),
+                Field::Iface(name) => write!(out, " {name}"),
+                Field::Proto(n) => write!(out, " {n}"),
+                Field::Port(n) => write!(out, " {n}"),
+            };
+        }
+        out
+    }
+}
+
 /// A set or map of the skeletons, without its family suffix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SetName {
     Source(Family),
     Pair(Family),
@@ -115,6 +146,17 @@ pub enum SetName {
     Nets(Family),
     Any(Family),
     At(Family),
+    Masq(Family),
+    Home(Family),
+    Snat(Family),
+    SnatAll(Family),
+    Checked,
+    Mac,
+    IsolatedPort,
+    Bridges,
+    Isolated,
+    SameBridge,
+    Guarded,
 }
 
 impl SetName {
@@ -137,15 +179,32 @@ impl SetName {
                 Self::Public,
             ],
             Table::WayOut => &[Self::Nets, Self::Any, Self::At],
+            Table::ClassicPorts => &[],
+            Table::Classic => &[
+                Self::Any,
+                Self::At,
+                Self::Masq,
+                Self::Home,
+                Self::Snat,
+                Self::SnatAll,
+            ],
+        };
+        // The sets of names of interfaces, for both families at once.
+        let names: &[Self] = match table {
+            Table::ClassicPorts => &[Self::Checked, Self::Mac, Self::IsolatedPort],
+            Table::Classic => &[Self::Bridges, Self::Isolated, Self::SameBridge, Self::Guarded],
+            _ => &[],
         };
         Family::BOTH
             .into_iter()
             .flat_map(|f| make.iter().map(move |m| m(f)))
+            .chain(names.iter().copied())
             .collect()
     }
 
+    /// The address family; `None` for a set of interfaces.
     #[must_use]
-    pub fn family(self) -> Family {
+    pub fn family(self) -> Option<Family> {
         use SetName as S;
         let (S::Source(f)
         | S::Pair(f)
@@ -161,8 +220,15 @@ impl SetName {
         | S::Public(f)
         | S::Nets(f)
         | S::Any(f)
-        | S::At(f)) = self;
-        f
+        | S::At(f)
+        | S::Masq(f)
+        | S::Home(f)
+        | S::Snat(f)
+        | S::SnatAll(f)) = self
+        else {
+            return None;
+        };
+        Some(f)
     }
 
     /// The types of the key's fields, as nft names them.
@@ -170,17 +236,22 @@ impl SetName {
     pub fn key_types(self) -> Vec<&'static str> {
         use SetName as S;
         let addr = match self.family() {
-            Family::Ip4 => "ipv4_addr",
-            Family::Ip6 => "ipv6_addr",
+            Some(Family::Ip6) => "ipv6_addr",
+            Some(Family::Ip4) | None => "ipv4_addr",
         };
         match self {
             S::Source(_) => vec!["ifname", "ether_addr", addr],
-            S::Pair(_) | S::Peer(_) | S::Cidr(_) => vec![addr, addr],
+            S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Home(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
             S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
-            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) => vec![addr],
-            S::Public(_) | S::At(_) => vec![addr, "inet_proto", "inet_service"],
+            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) | S::Masq(_) => vec![addr],
+            S::Public(_) | S::At(_) | S::Snat(_) | S::SnatAll(_) => {
+                vec![addr, "inet_proto", "inet_service"]
+            }
             S::Any(_) => vec!["inet_proto", "inet_service"],
+            S::Checked | S::IsolatedPort | S::Bridges | S::Isolated | S::Guarded => vec!["ifname"],
+            S::SameBridge => vec!["ifname", "ifname"],
+            S::Mac => vec!["ifname", "ether_addr"],
         }
     }
 
@@ -200,7 +271,12 @@ impl SetName {
     pub fn is_interval(self) -> bool {
         matches!(
             self,
-            Self::Range(_) | Self::Near(_) | Self::Cidr(_) | Self::CidrPort(_) | Self::Nets(_)
+            Self::Range(_)
+                | Self::Near(_)
+                | Self::Cidr(_)
+                | Self::CidrPort(_)
+                | Self::Nets(_)
+                | Self::Home(_)
         )
     }
 }
@@ -224,8 +300,21 @@ impl fmt::Display for SetName {
             S::Nets(_) => "nets",
             S::Any(_) => "any",
             S::At(_) => "at",
+            S::Masq(_) => "masq",
+            S::Home(_) => "home",
+            S::Snat(_) => "snat",
+            S::SnatAll(_) => "snatall",
+            S::Checked => "checked",
+            S::Mac => "mac",
+            S::IsolatedPort => "port",
+            S::Bridges => "bridges",
+            S::Isolated => "isolated",
+            S::SameBridge => "same_bridge",
+            S::Guarded => "guarded",
         };
-        write!(f, "{stem}{}", self.family().digit())
+        f.write_str(stem)?;
+        self.family()
+            .map_or(Ok(()), |family| write!(f, "{}", family.digit()))
     }
 }
 

@@ -1,6 +1,6 @@
-//! The two rulesets, filled in for one world.
+//! The rulesets, filled in for one world.
 //!
-//! The text is `wall.nft` and `wayout.nft`; the part between `#family` and `#end` is
+//! The text is `wall.nft`, `wayout.nft` and `classic.nft`; the part between `#family` and `#end` is
 //! written once for each address family from the same lines.
 
 use super::names::{MARK_IN, MARK_OUT, Names};
@@ -9,6 +9,7 @@ use crate::model::Family;
 
 const WALL: &str = include_str!("wall.nft");
 const WAYOUT: &str = include_str!("wayout.nft");
+const CLASSIC: &str = include_str!("classic.nft");
 
 /// The ruleset as nft text, for `nft -f`.
 #[must_use]
@@ -17,6 +18,7 @@ pub fn ruleset(which: Ruleset, at: &Place, names: &Names) -> String {
     let text = match which {
         Ruleset::Wall => WALL,
         Ruleset::WayOut => WAYOUT,
+        Ruleset::Classic => CLASSIC,
     };
     let dnat = if hostmode { "ct status dnat" } else { "" };
     // In host mode a link to `host` is judged here; in a router there is no service to reach.
@@ -65,15 +67,17 @@ fn without_comments(text: &str) -> String {
         .collect()
 }
 
-fn family_values(family: Family) -> [(&'static str, String); 3] {
-    let (ip, addr) = match family {
-        Family::Ip4 => ("ip", "ipv4_addr"),
-        Family::Ip6 => ("ip6", "ipv6_addr"),
+fn family_values(family: Family) -> [(&'static str, String); 5] {
+    let (ip, addr, group, loopback) = match family {
+        Family::Ip4 => ("ip", "ipv4_addr", "224.0.0.0/4", "127.0.0.0/8"),
+        Family::Ip6 => ("ip6", "ipv6_addr", "ff00::/8", "::1"),
     };
     [
         ("n", family.digit().to_string()),
         ("ip", ip.to_owned()),
         ("addr", addr.to_owned()),
+        ("group", group.to_owned()),
+        ("loopback", loopback.to_owned()),
     ]
 }
 

@@ -115,6 +115,7 @@ impl Renderer<'_> {
                 let tables: &[Table] = match which {
                     Ruleset::Wall => &[Table::Ports, Table::Wall],
                     Ruleset::WayOut => &[Table::WayOut],
+                    Ruleset::Classic => &[Table::ClassicPorts, Table::Classic],
                 };
                 let nft = self.run(at, "nft");
                 let line = |t: &Table| format!("{nft} delete table {}", self.table(*t));
@@ -220,6 +221,8 @@ impl Renderer<'_> {
             Table::Ports => format!("bridge {name}"),
             Table::Wall => format!("inet {name}"),
             Table::WayOut => format!("inet {name}_out"),
+            Table::ClassicPorts => format!("bridge {name}_cni"),
+            Table::Classic => format!("inet {name}_cni"),
         }
     }
 
@@ -274,6 +277,7 @@ fn file(which: Ruleset) -> &'static str {
     match which {
         Ruleset::Wall => "wall.nft",
         Ruleset::WayOut => "wayout.nft",
+        Ruleset::Classic => "classic.nft",
     }
 }
 

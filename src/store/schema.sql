@@ -62,3 +62,9 @@ CREATE TABLE attachments (
     -- what was made, as JSON: the plugin's own form
     record TEXT NOT NULL,
     PRIMARY KEY (plugin, network, container, ifname)) WITHOUT ROWID;
+-- The set elements that attachments want; several may want an equal one.
+CREATE TABLE elements (
+    -- set and key of the element; plugin/network/container/ifname; the element as JSON
+    key TEXT NOT NULL, owner TEXT NOT NULL, json TEXT NOT NULL,
+    PRIMARY KEY (key, owner)) WITHOUT ROWID;
+CREATE INDEX elements_owner ON elements(owner);

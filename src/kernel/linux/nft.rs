@@ -61,6 +61,8 @@ impl Nft {
             Table::Ports => (BRIDGE, self.names.table.clone()),
             Table::Wall => (INET, self.names.table.clone()),
             Table::WayOut => (INET, format!("{}_out", self.names.table)),
+            Table::ClassicPorts => (BRIDGE, format!("{}_cni", self.names.table)),
+            Table::Classic => (INET, format!("{}_cni", self.names.table)),
         }
     }
 

@@ -186,7 +186,7 @@ impl Linux {
 
     fn observe_rulesets(&mut self, at: &Place, out: &mut State) -> Result<(), Error> {
         let possible: &[Ruleset] = match at {
-            Place::Host => &[Ruleset::Wall, Ruleset::WayOut],
+            Place::Host => &[Ruleset::Wall, Ruleset::WayOut, Ruleset::Classic],
             Place::Router => &[Ruleset::Wall],
             Place::Sandbox(_) => &[],
         };

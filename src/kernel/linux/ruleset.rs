@@ -1,4 +1,4 @@
-//! The two rulesets as a whole: loading them with `nft`, and telling whether they are whole.
+//! The rulesets as a whole: loading them with `nft`, and telling whether they are whole.
 //!
 //! `nft -j` takes text as well as JSON: what does not parse as JSON is parsed again as text
 //! (`nft_run_cmd_from_filename` in `src/libnftables.c`). A pipe is empty by then, so the text
@@ -28,6 +28,7 @@ pub(super) fn tables(which: Ruleset) -> &'static [Table] {
     match which {
         Ruleset::Wall => &[Table::Ports, Table::Wall],
         Ruleset::WayOut => &[Table::WayOut],
+        Ruleset::Classic => &[Table::ClassicPorts, Table::Classic],
     }
 }
 
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn skeletons_have_the_tables_they_are_said_to_have() {
-        for which in [Ruleset::Wall, Ruleset::WayOut] {
+        for which in [Ruleset::Wall, Ruleset::WayOut, Ruleset::Classic] {
             let text = skeleton::ruleset(which, &Place::Router, &Names::of_world(0));
             assert_eq!(outline(&text).len(), tables(which).len());
         }

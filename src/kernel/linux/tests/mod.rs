@@ -342,6 +342,31 @@ fn shapes() -> State {
         .collect()
 }
 
+/// What an attachment of each reference plugin wants.
+fn classic() -> State {
+    use crate::plan::classic as of;
+    let mut s = State::from([Object::Ruleset {
+        at: Place::Host,
+        which: Ruleset::Classic,
+    }]);
+    let map = |host_ip: Option<&str>| of::Mapping {
+        host_ip: host_ip.map(ip),
+        host_port: 8080,
+        port: 80,
+        proto: crate::model::Proto::Tcp,
+    };
+    let maps = [map(None), map(Some("192.0.2.1")), map(Some("2001:db8::1"))];
+    let addresses = [net("10.88.0.2/16"), net("fd00:88::2/64")];
+    s.extend(of::masquerade(&addresses));
+    s.extend(of::published(addresses[0], &maps, of::Hidden::Near));
+    s.extend(of::published(addresses[1], &maps, of::Hidden::Everybody));
+    s.extend(of::guard("cni0"));
+    s.extend(of::ingress("cni0", of::Ingress::SameBridge, &[]));
+    s.extend(of::ingress("cni1", of::Ingress::Isolated, &["veth0a".into()]));
+    s.extend(of::mac_check("veth0a", mac(1)));
+    s
+}
+
 fn later(seconds: u64) -> Expires {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     Expires(now + seconds)
@@ -400,6 +425,6 @@ fn without_values(state: &State) -> State {
 }
 
 fn world(dir: &Path) -> State {
-    let parts = [base(), container(dir, 2), container(dir, 3), shapes()];
+    let parts = [base(), container(dir, 2), container(dir, 3), shapes(), classic()];
     parts.into_iter().flatten().collect()
 }

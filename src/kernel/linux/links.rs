@@ -24,25 +24,25 @@ pub(super) struct Peer<'a> {
     pub namespace: BorrowedFd<'a>,
 }
 
-/// Makes a pair: `name` here and `peer` there, both down.
+/// Makes a pair: `name` here and `peer` there, both down. With an MTU of 0 the kernel chooses.
 pub(super) fn add_pair(here: &mut Rtnl, name: &str, peer: &Peer<'_>, mtu: u32) -> io::Result<()> {
     let mut inner = LinkMessage::default();
     inner.attributes = vec![
         LinkAttribute::IfName(peer.name.to_owned()),
-        LinkAttribute::Mtu(mtu),
         LinkAttribute::NetNsFd(peer.namespace.as_raw_fd()),
     ];
     if let Some(mac) = peer.mac {
         inner.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     }
     let mut outer = named(name);
-    outer.attributes.extend([
-        LinkAttribute::Mtu(mtu),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
-        ]),
-    ]);
+    if mtu > 0 {
+        inner.attributes.push(LinkAttribute::Mtu(mtu));
+        outer.attributes.push(LinkAttribute::Mtu(mtu));
+    }
+    outer.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
+    ]));
     here.change(Message::NewLink(outer), Mode::Create)
 }
 

@@ -1,0 +1,499 @@
+//! Bridges, ports and addresses by the names that a CNI configuration gives them.
+//!
+//! Unlike the objects of `plan` these are not ours alone: a bridge may be the administrator's
+//! or the reference plugins', so each function does one thing and leaves the rest as it is.
+//! An address brings its prefix route, and IPv6 makes link-local addresses, as everywhere.
+
+use std::io;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    State as OperState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
+use std::os::fd::AsFd as _;
+
+use super::apply::ignore;
+use super::links::{self, Peer};
+use super::read::{self, Kind};
+use super::rtnl::{Mode, Rtnl};
+use super::{Linux, entries, sysctl};
+use crate::kernel::{Error, words};
+use crate::model::Mac;
+use crate::plan::{MAIN, Place};
+
+/// An interface as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub index: u32,
+    pub mac: Option<Mac>,
+    /// Bytes.
+    pub mtu: u32,
+    pub up: bool,
+    /// It has a carrier and, as a port, forwards.
+    pub running: bool,
+    pub promiscuous: bool,
+    pub is_bridge: bool,
+    pub is_veth: bool,
+    /// The bridge it is a port of.
+    pub master: Option<u32>,
+    /// The index of a veth pair's other end, in that one's namespace.
+    pub peer: Option<u32>,
+    pub hairpin: bool,
+    pub isolated: bool,
+}
+
+/// What a bridge is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct BridgeWish<'a> {
+    pub name: &'a str,
+    /// Bytes; 0 for the kernel's choice.
+    pub mtu: u32,
+    pub promiscuous: bool,
+}
+
+/// A veth pair that is to be made: both ends down.
+#[derive(Clone, Copy, Debug)]
+pub struct PairWish<'a> {
+    pub host: &'a str,
+    pub sandbox: &'a Place,
+    pub inside: &'a str,
+    pub mac: Option<Mac>,
+    /// Bytes; 0 for the kernel's choice.
+    pub mtu: u32,
+}
+
+/// A route of a container; `None` where the kernel chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteWish {
+    pub to: IpNetwork,
+    pub via: Option<IpAddr>,
+    pub mtu: Option<u32>,
+    pub advmss: Option<u32>,
+    pub priority: Option<u32>,
+    pub table: Option<u32>,
+    pub scope: Option<u8>,
+}
+
+impl Linux {
+    /// An interface; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn see(&mut self, at: &Place, name: &str) -> Result<Option<Seen>, Error> {
+        let what = failed(at, "looking at", name);
+        Ok(self.rtnl(at)?.link(name).map_err(what)?.as_ref().map(seen))
+    }
+
+    /// Makes a bridge that keeps its MAC, if there is none of the name; up and taking no router
+    /// advertisements in either case. Whether it was made.
+    ///
+    /// # Errors
+    /// Another kind of interface has the name, or the kernel refuses.
+    pub fn ensure_bridge(&mut self, wish: BridgeWish<'_>) -> Result<bool, Error> {
+        let at = &Place::Host;
+        let fail = || failed(at, "making the bridge", wish.name);
+        let rtnl = self.rtnl(at)?;
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(wish.name.to_owned()),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+        ];
+        let made = match rtnl.change(Message::NewLink(message), Mode::Create) {
+            Ok(()) => true,
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => false,
+            Err(e) => return Err(fail()(e)),
+        };
+        rtnl.forget_name(wish.name);
+        let link = rtnl.link(wish.name).map_err(fail())?;
+        let Some(is) = link.as_ref().map(seen).filter(|i| i.is_bridge) else {
+            let other = io::Error::new(io::ErrorKind::AlreadyExists, "it is not a bridge");
+            return Err(fail()(other));
+        };
+        let mut message = set(wish.name);
+        if made {
+            // Set to what it is, it does not follow the ports' any more.
+            message
+                .attributes
+                .extend(is.mac.map(|m| LinkAttribute::Address(m.0.to_vec())));
+            if wish.mtu > 0 {
+                message.attributes.push(LinkAttribute::Mtu(wish.mtu));
+            }
+        }
+        message.header.change_mask = LinkFlags::Up;
+        message.header.flags = LinkFlags::Up;
+        if wish.promiscuous {
+            message.header.change_mask |= LinkFlags::Promisc;
+            message.header.flags |= LinkFlags::Promisc;
+        }
+        // Without IPv6 there is nothing to take.
+        let _ = self.set_value(at, &format!("net/ipv6/conf/{}/accept_ra", wish.name), "0");
+        self.rtnl(at)?
+            .change(Message::SetLink(message), Mode::Change)
+            .map_err(fail())?;
+        Ok(made)
+    }
+
+    /// Makes a veth pair from the host into a container.
+    ///
+    /// # Errors
+    /// One of the names is taken (`EEXIST`), or the kernel refuses.
+    pub fn plug(&mut self, wish: PairWish<'_>) -> Result<(), Error> {
+        let what = format!("{}` to `{}", wish.host, wish.inside);
+        let fail = || failed(wish.sandbox, "making the veth pair", &what);
+        let file = match &self.open(wish.sandbox)?.namespace {
+            Some(ns) => ns.file.try_clone().map_err(fail())?,
+            None => return Err(fail()(io::Error::from(io::ErrorKind::InvalidInput))),
+        };
+        let peer = Peer {
+            name: wish.inside,
+            mac: wish.mac,
+            namespace: file.as_fd(),
+        };
+        let rtnl = self.rtnl(&Place::Host)?;
+        rtnl.forget_name(wish.host);
+        links::add_pair(rtnl, wish.host, &peer, wish.mtu).map_err(fail())?;
+        self.rtnl(wish.sandbox)?.forget_name(wish.inside);
+        Ok(())
+    }
+
+    /// Makes an interface a port of a bridge.
+    ///
+    /// # Errors
+    /// The bridge has no port left (`EXFULL`), or the kernel refuses.
+    pub fn join(&mut self, port: &str, bridge: &str, hairpin: bool, isolated: bool) -> Result<(), Error> {
+        let fail = || failed(&Place::Host, "joining the bridge with", port);
+        let rtnl = self.rtnl(&Place::Host)?;
+        let master = rtnl.index(bridge).map_err(fail())?;
+        let mut message = set(port);
+        message.attributes.push(LinkAttribute::Controller(master));
+        rtnl.change(Message::SetLink(message), Mode::Change)
+            .map_err(fail())?;
+        let flags = vec![
+            InfoBridgePort::HairpinMode(hairpin),
+            InfoBridgePort::Isolated(isolated),
+        ];
+        set_port(rtnl, port, flags).map_err(fail())
+    }
+
+    /// Isolates a port of a bridge from the other isolated ones.
+    ///
+    /// # Errors
+    /// It is no port of a bridge, or the kernel refuses.
+    pub fn isolate(&mut self, port: &str) -> Result<(), Error> {
+        let fail = failed(&Place::Host, "isolating the port", port);
+        set_port(
+            self.rtnl(&Place::Host)?,
+            port,
+            vec![InfoBridgePort::Isolated(true)],
+        )
+        .map_err(fail)
+    }
+
+    /// Sets an interface up.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn raise(&mut self, at: &Place, name: &str) -> Result<(), Error> {
+        links::set_up(self.rtnl(at)?, name, true).map_err(failed(at, "setting up", name))
+    }
+
+    /// Takes an interface away; one that is gone is no error. A veth pair goes as a whole.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn unplug(&mut self, at: &Place, name: &str) -> Result<(), Error> {
+        let fail = failed(at, "removing", name);
+        let rtnl = self.rtnl(at)?;
+        let done = match at {
+            Place::Host => links::remove_unwaited(rtnl, name),
+            _ => links::remove(rtnl, name),
+        };
+        ignore(done, &[libc::ENODEV]).map_err(fail)
+    }
+
+    /// Gives an interface an address, with its prefix route. Whether it did not have it yet.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn give(&mut self, at: &Place, name: &str, address: IpNetwork, detect: bool) -> Result<bool, Error> {
+        let fail = || failed(at, &format!("giving {address} to"), name);
+        let rtnl = self.rtnl(at)?;
+        let mut message = address_message(rtnl, name, address).map_err(fail())?;
+        if let IpNetwork::V4(a) = address
+            && a.prefix() < 31
+        {
+            message
+                .attributes
+                .push(AddressAttribute::Broadcast(a.broadcast()));
+        }
+        if address.is_ipv6() && !detect {
+            let flags = AddressAttribute::Flags(AddressFlags::Nodad);
+            message.attributes.push(flags);
+        }
+        match rtnl.change(Message::NewAddress(message), Mode::Create) {
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+            other => other.map(|()| true).map_err(fail()),
+        }
+    }
+
+    /// Takes an address from an interface; a missing one is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn take(&mut self, at: &Place, name: &str, address: IpNetwork) -> Result<(), Error> {
+        let fail = || failed(at, &format!("taking {address} from"), name);
+        let rtnl = self.rtnl(at)?;
+        let message = address_message(rtnl, name, address).map_err(fail())?;
+        let done = rtnl.change(Message::DelAddress(message), Mode::Change);
+        ignore(done, &[libc::EADDRNOTAVAIL]).map_err(fail())
+    }
+
+    /// The addresses of an interface, and whether each is still being checked for duplicates.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn addresses_of(&mut self, at: &Place, name: &str) -> Result<Vec<(IpNetwork, bool)>, Error> {
+        let fail = || failed(at, "reading the addresses of", name);
+        let rtnl = self.rtnl(at)?;
+        let mut message = AddressMessage::default();
+        message.header.index = rtnl.index(name).map_err(fail())?;
+        let all = rtnl.dump(&Message::GetAddress(message)).map_err(fail())?;
+        Ok(all
+            .iter()
+            .filter_map(|m| match m {
+                Message::NewAddress(a) => address_of(a),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Adds a route by way of an interface; one that is there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn lead(&mut self, at: &Place, dev: &str, wish: &RouteWish) -> Result<(), Error> {
+        let fail = || failed(at, &format!("adding the route to {} by", wish.to), dev);
+        let rtnl = self.rtnl(at)?;
+        let message = route_message(rtnl, dev, wish).map_err(fail())?;
+        ignore(
+            rtnl.change(Message::NewRoute(message), Mode::Create),
+            &[libc::EEXIST],
+        )
+        .map_err(fail())
+    }
+
+    /// The routes by way of an interface: where to, by which gateway, in which table.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn routes_of(
+        &mut self,
+        at: &Place,
+        dev: &str,
+    ) -> Result<Vec<(IpNetwork, Option<IpAddr>, u32)>, Error> {
+        let fail = || failed(at, "reading the routes of", dev);
+        let rtnl = self.rtnl(at)?;
+        let index = rtnl.index(dev).map_err(fail())?;
+        let all = rtnl.all_routes().map_err(fail())?;
+        Ok(all
+            .iter()
+            .filter(|r| read::out_of(r) == Some(index))
+            .filter_map(|r| {
+                let (to, table) = read::destination(r)?;
+                let via = r.attributes.iter().find_map(|a| match a {
+                    RouteAttribute::Gateway(g) => ip_of(g),
+                    _ => None,
+                });
+                Some((to, via, table))
+            })
+            .collect())
+    }
+
+    /// The host's interface by which an address is reached; `None` when it is not.
+    pub fn way_to(&mut self, ip: IpAddr) -> Option<String> {
+        let rtnl = self.rtnl(&Place::Host).ok()?;
+        let mut message = RouteMessage::default();
+        message.header.address_family = entries::family(ip);
+        message.header.destination_prefix_length = IpNetwork::from(ip).prefix();
+        message
+            .attributes
+            .push(RouteAttribute::Destination(RouteAddress::from(ip)));
+        let found = rtnl.ask(Message::GetRoute(message)).ok()?;
+        let index = found.iter().find_map(|m| match m {
+            Message::NewRoute(r) => read::out_of(r),
+            _ => None,
+        })?;
+        let all = rtnl.ifaces().ok()?;
+        all.get(&index).map(|i| i.name.clone())
+    }
+
+    /// Writes a value under `/proc/sys`.
+    ///
+    /// # Errors
+    /// There is no such key, or the kernel refuses.
+    pub fn set_value(&mut self, at: &Place, key: &str, value: &str) -> Result<(), Error> {
+        let fail = || failed(at, "setting", key);
+        let opened = self.open(at)?;
+        let written = sysctl::write(opened.namespace.as_ref(), &[(key, value)]);
+        written.and_then(|(_, outcome)| outcome).map_err(fail())
+    }
+
+    /// A value under `/proc/sys`; `None` for a key that does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn get_value(&mut self, at: &Place, key: &str) -> Result<Option<String>, Error> {
+        let opened = self.open(at)?;
+        let read = sysctl::read(opened.namespace.as_ref(), &[key]);
+        let found = read.map_err(failed(at, "reading", key))?;
+        Ok(found.into_iter().flatten().next())
+    }
+
+    /// Whether a namespace is there to be entered.
+    ///
+    /// # Errors
+    /// When its path cannot be looked at.
+    pub fn lives(&mut self, at: &Place) -> Result<bool, Error> {
+        self.is_there(at)
+    }
+
+    /// Whether a path leads to the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When there is no namespace at the path.
+    pub fn is_own(&mut self, at: &Place) -> Result<bool, Error> {
+        let own = self.open(&Place::Sandbox("/proc/thread-self/ns/net".into()))?;
+        let own = own.namespace.as_ref().map(|n| n.id);
+        Ok(self.open(at)?.namespace.as_ref().map(|n| n.id) == own)
+    }
+}
+
+fn failed(at: &Place, doing: &str, what: &str) -> impl FnOnce(io::Error) -> Error + use<> {
+    let what = format!("{doing} `{what}` in {}", words::place(at));
+    move |source| Error::Step { what, source }
+}
+
+fn set(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+fn set_port(rtnl: &mut Rtnl, port: &str, flags: Vec<InfoBridgePort>) -> io::Result<()> {
+    let mut message = set(port);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(flags)),
+    ]));
+    rtnl.change(Message::NewLink(message), Mode::Change)
+}
+
+fn seen(link: &LinkMessage) -> Seen {
+    let iface = read::iface(link);
+    let mut out = Seen {
+        index: iface.index,
+        mac: iface.mac,
+        mtu: iface.mtu,
+        up: iface.up,
+        running: false,
+        promiscuous: link.header.flags.contains(LinkFlags::Promisc),
+        is_bridge: iface.kind == Kind::Bridge,
+        is_veth: iface.kind == Kind::Veth,
+        master: iface.master,
+        peer: iface.peer.map(|p| p.0),
+        hairpin: false,
+        isolated: false,
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::OperState(s) => out.running = *s == OperState::Up,
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    if let LinkInfo::PortData(InfoPortData::BridgePort(flags)) = info {
+                        out.hairpin = flags.contains(&InfoBridgePort::HairpinMode(true));
+                        out.isolated = flags.contains(&InfoBridgePort::Isolated(true));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+fn address_message(rtnl: &mut Rtnl, name: &str, address: IpNetwork) -> io::Result<AddressMessage> {
+    let mut message = AddressMessage::default();
+    message.header.family = entries::family(address.ip());
+    message.header.prefix_len = address.prefix();
+    message.header.index = rtnl.index(name)?;
+    message.attributes = vec![
+        AddressAttribute::Local(address.ip()),
+        AddressAttribute::Address(address.ip()),
+    ];
+    Ok(message)
+}
+
+fn address_of(message: &AddressMessage) -> Option<(IpNetwork, bool)> {
+    let (mut ip, mut tentative) = (None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(a) => ip = Some(*a),
+            AddressAttribute::Address(a) => ip = ip.or(Some(*a)),
+            AddressAttribute::Flags(f) => tentative = f.contains(AddressFlags::Tentative),
+            _ => {}
+        }
+    }
+    let network = IpNetwork::new(ip?, message.header.prefix_len).ok()?;
+    Some((network, tentative))
+}
+
+fn route_message(rtnl: &mut Rtnl, dev: &str, wish: &RouteWish) -> io::Result<RouteMessage> {
+    let mut message = RouteMessage::default();
+    let table = wish.table.unwrap_or(MAIN);
+    message.header.address_family = entries::family(wish.to.ip());
+    message.header.destination_prefix_length = wish.to.prefix();
+    message.header.kind = RouteType::Unicast;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.table = u8::try_from(table).unwrap_or_default();
+    message.header.scope = match (wish.scope, wish.via) {
+        (Some(s), _) => RouteScope::from(s),
+        (None, None) if wish.to.is_ipv4() => RouteScope::Link,
+        _ => RouteScope::Universe,
+    };
+    let mut add = |a| message.attributes.push(a);
+    add(RouteAttribute::Table(table));
+    add(RouteAttribute::Oif(rtnl.index(dev)?));
+    if wish.to.prefix() > 0 {
+        add(RouteAttribute::Destination(RouteAddress::from(wish.to.network())));
+    }
+    if let Some(via) = wish.via {
+        add(RouteAttribute::Gateway(RouteAddress::from(via)));
+    }
+    if let Some(p) = wish.priority {
+        add(RouteAttribute::Priority(p));
+    }
+    let mtu = wish.mtu.map(RouteMetric::Mtu);
+    let metrics: Vec<_> = mtu
+        .into_iter()
+        .chain(wish.advmss.map(RouteMetric::Advmss))
+        .collect();
+    if !metrics.is_empty() {
+        add(RouteAttribute::Metrics(metrics));
+    }
+    Ok(message)
+}
+
+fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(a) => Some((*a).into()),
+        RouteAddress::Inet6(a) => Some((*a).into()),
+        _ => None,
+    }
+}

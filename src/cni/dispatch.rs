@@ -4,12 +4,17 @@ use serde_json::{Map, Value, json};
 
 use super::Plugin;
 use super::call::{Call, Env, Verb, Version};
+use super::classic;
 use super::error::{Error, Result, code};
 use super::read;
 use crate::ops;
 
 /// The plugin types, one a line.
-const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[];
+const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[
+    || Box::new(classic::bridge::Bridge),
+    || Box::new(classic::portmap::Portmap),
+    || Box::new(classic::firewall::Firewall),
+];
 
 /// The plugin type that answers to a name.
 #[must_use]

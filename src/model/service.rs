@@ -28,6 +28,18 @@ impl Proto {
         }
     }
 
+    /// The protocol of a number in the IP header.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            132 => Some(Self::Sctp),
+            1 | 58 => Some(Self::Icmp),
+            _ => None,
+        }
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

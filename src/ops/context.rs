@@ -303,6 +303,7 @@ fn clear_other_boot(dir: &Path, boot: &str) -> Result<()> {
                 "lock",
                 "gate",
                 "links",
+                "classic",
                 "generation",
             ] {
                 let _ = std::fs::remove_file(dir.join(entry));

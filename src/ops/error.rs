@@ -124,6 +124,13 @@ impl Error {
             | Self::Name(_) => 7,
             Self::Unknown { .. } | Self::End(_) | Self::Service(_) => 103,
             Self::State { .. } => 5,
+            Self::Kernel(kernel::Error::Namespace { .. }) => 4,
+            // A bridge has no port left.
+            Self::Kernel(kernel::Error::Step { source, .. })
+                if source.raw_os_error() == Some(libc::EXFULL) =>
+            {
+                102
+            }
             _ => 999,
         }
     }

@@ -91,7 +91,8 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
 
 fn difference(moat: &mut Moat) -> Result<Plan> {
     if moat.store.meta("live")?.is_none() {
-        return Ok(Plan::remove(&moat.kernel.observe(&Scope::default())?));
+        let present = moat.kernel.observe(&Scope::default())?;
+        return Ok(Plan::between(&present, &moat.wanted_classic()?));
     }
     let (present, wanted) = moat.compare()?;
     Ok(Plan::between(&present, &wanted))

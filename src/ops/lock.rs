@@ -27,6 +27,7 @@ pub struct Locks {
     lock: PathBuf,
     gate: PathBuf,
     links: PathBuf,
+    classic: PathBuf,
 }
 
 impl Locks {
@@ -36,6 +37,7 @@ impl Locks {
             lock: dir.join("lock"),
             gate: dir.join("gate"),
             links: dir.join("links"),
+            classic: dir.join("classic"),
         }
     }
 
@@ -57,6 +59,18 @@ impl Locks {
     pub fn links(&self) -> Result<Lock> {
         Ok(Lock {
             _file: take(&self.links, FlockArg::LockExclusiveNonblock)?,
+            exclusive: true,
+        })
+    }
+
+    /// Taken beside the shared lock, while what the reference plugins share changes: bridges,
+    /// and set elements that several attachments want.
+    ///
+    /// # Errors
+    /// When the file cannot be made, or after a minute.
+    pub fn classic(&self) -> Result<Lock> {
+        Ok(Lock {
+            _file: take(&self.classic, FlockArg::LockExclusiveNonblock)?,
             exclusive: true,
         })
     }

@@ -64,6 +64,9 @@ impl Moat {
         if !self.store.expire_due(now())?.is_empty() {
             return Ok(false);
         }
+        if !self.classic_is_whole()? {
+            return Ok(false);
+        }
         if self.store.meta("live")?.is_none() {
             return Ok(true);
         }
@@ -152,6 +155,7 @@ impl Moat {
             .map(|i| i.0)
             .collect();
         self.finish_dead_owners()?;
+        self.finish_classic()?;
         super::fsck::remove_strays(self)?;
         self.store.expire_links(now())?;
         self.mend()?;
@@ -207,11 +211,18 @@ impl Moat {
         Ok((self.kernel.observe(&scope)?, wanted))
     }
 
-    /// What should be in the kernel: nothing while nobody uses the world.
+    /// What should be in the kernel.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn wanted(&mut self) -> Result<State> {
+        let mut s = self.wanted_world()?;
+        s.extend(self.wanted_classic()?);
+        Ok(s)
+    }
+
+    /// What the world of networks should be: nothing while nobody uses it.
+    fn wanted_world(&mut self) -> Result<State> {
         let (mut world, sandboxes) = self.store.world(now())?;
         if world.networks.is_empty() {
             return Ok(State::new());
@@ -251,7 +262,8 @@ impl Moat {
     pub fn remember(&mut self, wanted: &State) -> Result<()> {
         let host = self.host_addresses()?;
         self.store.set_meta("host", Some(&words(&host)))?;
-        self.store.set_meta("live", (!wanted.is_empty()).then_some("1"))?;
+        let live = wanted.iter().any(|o| !o.is_classic());
+        self.store.set_meta("live", live.then_some("1"))?;
         self.store.set_bridges_up(None)?;
         self.reset_generation()
     }
@@ -268,7 +280,7 @@ impl Moat {
         self.exclude()?;
         if self.store.meta("live")?.is_none() {
             let intent = self.store.intend("make the world", self.me.0, self.me.1)?;
-            let wanted = self.wanted()?;
+            let wanted = self.wanted_world()?;
             self.save_sysctls(&wanted)?;
             let plan = Plan::add(&wanted);
             let made = self
@@ -289,7 +301,7 @@ impl Moat {
 
     /// The host's sysctls as they are before the first change, to be put back at the end.
     fn save_sysctls(&mut self, wanted: &State) -> Result<()> {
-        if wanted.is_empty() || self.store.meta("sysctls")?.is_some() {
+        if wanted.iter().all(Object::is_classic) || self.store.meta("sysctls")?.is_some() {
             return Ok(());
         }
         let mut before = std::collections::BTreeMap::new();
@@ -341,7 +353,8 @@ impl Moat {
     /// # Errors
     /// The first object that would not go.
     pub fn tear_down(&mut self) -> Result<()> {
-        let present = self.kernel.observe(&Scope::default())?;
+        let mut present = self.kernel.observe(&Scope::default())?;
+        present.retain(|o| !o.is_classic());
         // First: it waits for a lock that the kernel holds while an interface goes.
         self.restore_sysctls();
         self.apply(&Plan::remove(&present))?;

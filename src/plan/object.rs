@@ -412,6 +412,16 @@ pub enum Object {
 }
 
 impl Object {
+    /// Whether it belongs to `classic.nft`, which comes and goes apart from the rest.
+    #[must_use]
+    pub fn is_classic(&self) -> bool {
+        match self {
+            Self::Ruleset { which, .. } => *which == Ruleset::Classic,
+            Self::Element(e) => matches!(e.table, Table::Classic | Table::ClassicPorts),
+            _ => false,
+        }
+    }
+
     /// The namespace the object lives in; an uplink's host end decides for it.
     #[must_use]
     pub fn place(&self) -> &Place {

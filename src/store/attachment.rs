@@ -103,6 +103,14 @@ impl Store {
         self.select_attachments(of, (plugin, network))
     }
 
+    /// The attachments that are being added or removed.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn unfinished_attachments(&self) -> Result<Vec<Attachment>, Error> {
+        self.select_attachments("phase<>'added'", [])
+    }
+
     /// Forgets an attachment. Whether it was there.
     ///
     /// # Errors

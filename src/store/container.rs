@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Error, Store};
-use crate::model::{Family, Mac, Name, Network, Published};
+use crate::model::{Family, Mac, Name, Network, Proto, Published};
 
 /// How far a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,17 +334,26 @@ impl Store {
             .map(drop)
     }
 
+    /// The container that has published a port of the host.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn publisher(&self, proto: Proto, port: u16, ip: Option<IpAddr>) -> Result<Option<String>, Error> {
+        // A port on every address clashes with the same port on any one of them.
+        let sql = "SELECT container FROM published WHERE proto=?1 AND host_port=?2
+                   AND (host_ip IS NULL OR ?3 IS NULL OR host_ip=?3 OR host_ip IN ('0.0.0.0','::') OR ?3 IN ('0.0.0.0','::'))";
+        let ip = ip.map(|a| a.to_string());
+        let found: Vec<String> = self.rows(sql, (proto.as_str(), port, &ip), |r| r.get(0))?;
+        Ok(found.into_iter().next())
+    }
+
     /// Records a published port.
     ///
     /// # Errors
     /// [`Error::PortTaken`], or a database error.
     pub fn publish(&self, p: &Published) -> Result<(), Error> {
-        // A port on every address clashes with the same port on any one of them.
-        let sql = "SELECT container FROM published WHERE proto=?1 AND host_port=?2
-                   AND (host_ip IS NULL OR ?3 IS NULL OR host_ip=?3 OR host_ip IN ('0.0.0.0','::') OR ?3 IN ('0.0.0.0','::'))";
         let ip = p.host_ip.map(|a| a.to_string());
-        let holder: Vec<String> = self.rows(sql, (p.proto.as_str(), p.host_port, &ip), |r| r.get(0))?;
-        if let Some(holder) = holder.into_iter().next() {
+        if let Some(holder) = self.publisher(p.proto, p.host_port, p.host_ip)? {
             return Err(Error::PortTaken {
                 port: p.host_port,
                 proto: p.proto,

@@ -78,6 +78,15 @@ impl Store {
         self.rows("SELECT json FROM elements GROUP BY key", [], |r| r.get(0))
     }
 
+    /// Whether anybody wants any element.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn holds_any(&self) -> Result<bool, Error> {
+        let found = self.rows("SELECT 1 FROM elements LIMIT 1", [], |r| r.get::<_, i64>(0))?;
+        Ok(!found.is_empty())
+    }
+
     /// An attachment wants an element no more, or (with `None`) none at all.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! then deleted one by one by their original tuple and identity. An entry that went
 //! meanwhile is no matter.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,6 +29,7 @@ const IP_V6_SRC: u16 = 3;
 const IP_V6_DST: u16 = 4;
 const PROTO_NUM: u16 = 1;
 const PROTO_SRC_PORT: u16 = 2;
+const PROTO_DST_PORT: u16 = 3;
 
 /// Which flows to forget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,7 @@ struct Tuple {
     dst: Option<IpAddr>,
     proto: Option<u8>,
     src_port: Option<u16>,
+    dst_port: Option<u16>,
 }
 
 struct Flow<'a> {
@@ -98,14 +101,81 @@ struct Flow<'a> {
     name: Vec<(u16, &'a [u8])>,
 }
 
+/// A port of the host that leads to one of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortFlow {
+    /// `None` for every address of the host.
+    pub host_ip: Option<IpAddr>,
+    /// As in the IP header.
+    pub proto: u8,
+    pub host_port: u16,
+    /// The container's address and port.
+    pub to: (IpAddr, u16),
+}
+
+impl PortFlow {
+    fn asks(&self, flow: &Flow<'_>) -> bool {
+        flow.orig.proto == Some(self.proto)
+            && flow.orig.dst_port == Some(self.host_port)
+            && self.host_ip.is_none_or(|ip| flow.orig.dst == Some(ip))
+    }
+
+    fn leads(&self, flow: &Flow<'_>) -> bool {
+        (flow.reply.src, flow.reply.src_port) == (Some(self.to.0), Some(self.to.1))
+    }
+
+    /// Whether a flow asks for this port at one of the host's addresses, and leads elsewhere: a UDP
+    /// flow in any case, because it never ends while somebody sends; one of TCP if it was translated,
+    /// for otherwise it is served on the host.
+    fn strays(&self, flow: &Flow<'_>, hosts: &[IpAddr]) -> bool {
+        let (Some(dst), udp) = (flow.orig.dst, i32::from(self.proto) == libc::IPPROTO_UDP) else {
+            return false;
+        };
+        let ours = dst.is_loopback() || hosts.contains(&dst);
+        let translated = (flow.orig.dst, flow.orig.dst_port) != (flow.reply.src, flow.reply.src_port);
+        self.asks(flow) && ours && !self.leads(flow) && (udp || translated)
+    }
+}
+
+/// Deletes the entries of flows to these ports: without addresses of the host those that lead
+/// where the port does, with them those that stray.
+pub(super) fn forget_ports(
+    socket: &mut Nfnl,
+    ports: &[PortFlow],
+    hosts: Option<&[IpAddr]>,
+) -> io::Result<usize> {
+    let mut by_port: HashMap<(bool, u8, u16), Vec<&PortFlow>> = HashMap::new();
+    for p in ports {
+        let key = (p.to.0.is_ipv4(), p.proto, p.host_port);
+        by_port.entry(key).or_default().push(p);
+    }
+    let of_port = |flow: &Flow<'_>| {
+        let v4 = flow.orig.dst?.is_ipv4();
+        by_port.get(&(v4, flow.orig.proto?, flow.orig.dst_port?))
+    };
+    let is_one = |flow: &Flow<'_>| {
+        of_port(flow).is_some_and(|ports| {
+            ports.iter().any(|p| match hosts {
+                None => p.asks(flow) && p.leads(flow),
+                Some(hosts) => p.strays(flow, hosts),
+            })
+        })
+    };
+    forget_some(socket, &[libc::AF_INET, libc::AF_INET6], is_one)
+}
+
 /// Deletes the entries and returns how many there were.
 pub(super) fn forget(socket: &mut Nfnl, flows: Flows) -> io::Result<usize> {
+    forget_some(socket, flows.families(), |flow| flows.contain(flow))
+}
+
+fn forget_some(socket: &mut Nfnl, families: &[i32], is_one: impl Fn(&Flow<'_>) -> bool) -> io::Result<usize> {
     let mut count = 0;
     // A listing walks the whole table, however empty: milliseconds.
     if entries(socket)? == 0 {
         return Ok(0);
     }
-    for family in flows.families() {
+    for family in families {
         let family = u8::try_from(*family).unwrap_or_default();
         let names: Vec<Vec<(u16, Vec<u8>)>> = socket.dump(
             |buffer, seq, flags| {
@@ -114,7 +184,7 @@ pub(super) fn forget(socket: &mut Nfnl, flows: Flows) -> io::Result<usize> {
             },
             |m, found| {
                 let flow = flow(m.attributes());
-                if m.kind == MSG_NEW && flows.contain(&flow) {
+                if m.kind == MSG_NEW && is_one(&flow) {
                     found.push(flow.name.iter().map(|(k, v)| (*k, v.to_vec())).collect());
                 }
             },
@@ -175,13 +245,16 @@ fn flow(attributes: &[u8]) -> Flow<'_> {
 fn tuple(bytes: &[u8]) -> Tuple {
     let ip = find(bytes, TUPLE_IP).unwrap_or_default();
     let proto = find(bytes, TUPLE_PROTO).unwrap_or_default();
+    let port = |kind| {
+        let value = find(proto, kind)?;
+        Some(u16::from_be_bytes(value.try_into().ok()?))
+    };
     Tuple {
         src: address(ip, IP_V4_SRC, IP_V6_SRC),
         dst: address(ip, IP_V4_DST, IP_V6_DST),
         proto: find(proto, PROTO_NUM).and_then(|v| v.first().copied()),
-        src_port: find(proto, PROTO_SRC_PORT)
-            .and_then(|v| v.try_into().ok())
-            .map(u16::from_be_bytes),
+        src_port: port(PROTO_SRC_PORT),
+        dst_port: port(PROTO_DST_PORT),
     }
 }
 

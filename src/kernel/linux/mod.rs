@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-pub use self::conntrack::Flows;
+pub use self::conntrack::{Flows, PortFlow};
 pub use self::identity::netns_cookie;
 use self::namespace::Namespace;
 pub use self::namespace::remove as release_namespace;
@@ -143,6 +143,21 @@ impl Linux {
             return Ok(0);
         }
         conntrack::forget(self.nft(at)?.socket(), flows).map_err(reading("the established flows"))
+    }
+
+    /// Deletes the conntrack entries of flows to ports of the host, and returns how many there
+    /// were: without `hosts` those that lead where the ports do; with the addresses of the host
+    /// those that lead elsewhere.
+    ///
+    /// # Errors
+    /// When the entries cannot be listed or one cannot be deleted.
+    pub fn forget_port_flows(
+        &mut self,
+        ports: &[PortFlow],
+        hosts: Option<&[std::net::IpAddr]>,
+    ) -> Result<usize, Error> {
+        let socket = self.nft(&Place::Host)?.socket();
+        conntrack::forget_ports(socket, ports, hosts).map_err(reading("the established flows"))
     }
 
     /// How long [`Kernel::apply`] waits for a veth pair to vanish with a container's namespace

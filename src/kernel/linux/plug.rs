@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
@@ -17,7 +18,6 @@ use netlink_packet_route::link::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
-use std::os::fd::AsFd as _;
 
 use super::apply::ignore;
 use super::links::{self, Peer};
@@ -180,6 +180,16 @@ impl Linux {
             InfoBridgePort::Isolated(isolated),
         ];
         set_port(rtnl, port, flags).map_err(fail())
+    }
+
+    /// Whether a bridge has ports.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has_ports(&mut self, bridge: u32) -> Result<bool, Error> {
+        let fail = failed(&Place::Host, "reading the ports of", "a bridge");
+        let all = self.rtnl(&Place::Host)?.ifaces().map_err(fail)?;
+        Ok(all.values().any(|i| i.master == Some(bridge)))
     }
 
     /// Isolates a port of a bridge from the other isolated ones.
@@ -362,16 +372,6 @@ impl Linux {
     /// When its path cannot be looked at.
     pub fn lives(&mut self, at: &Place) -> Result<bool, Error> {
         self.is_there(at)
-    }
-
-    /// Whether a path leads to the namespace of the calling thread.
-    ///
-    /// # Errors
-    /// When there is no namespace at the path.
-    pub fn is_own(&mut self, at: &Place) -> Result<bool, Error> {
-        let own = self.open(&Place::Sandbox("/proc/thread-self/ns/net".into()))?;
-        let own = own.namespace.as_ref().map(|n| n.id);
-        Ok(self.open(at)?.namespace.as_ref().map(|n| n.id) == own)
     }
 }
 

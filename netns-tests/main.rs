@@ -16,6 +16,8 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod chain;
+mod cni_chains;
 mod crash;
 mod cut;
 mod faults;
@@ -48,6 +50,7 @@ fn main() {
         parallel::STORIES,
         input::STORIES,
         runtime::STORIES,
+        cni_chains::STORIES,
     ]
     .concat();
     harness::main(&stories);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::context::{Moat, Where, now, state};
 use super::error::{Error, Result};
 use super::publish::{self, PortMap};
-use super::{fault, net, remove};
+use super::{classic, fault, net, remove};
 use crate::model::{End, Link, Mac, Name, Network, Published, Service};
 use crate::plan::Plan;
 use crate::sandbox::{self, Spec};
@@ -58,7 +58,9 @@ pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
             .map(Outcome::Planned)
             .map_err(|e| e.while_doing(wanted));
     }
-    publish::check_free(&request.ports).map_err(|e| e.while_doing(wanted.clone()))?;
+    let free = publish::check_free(&request.ports)
+        .and_then(|()| classic::portmap::check_free(&mut moat, &request.ports));
+    free.map_err(|e| e.while_doing(wanted.clone()))?;
     start(&mut moat, &id, &name, &request).map_err(|e| e.while_doing(wanted))
 }
 

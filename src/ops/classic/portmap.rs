@@ -8,9 +8,10 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
-use crate::model::Proto;
+use crate::model::{Family, Proto};
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::{Error, Result};
+use crate::ops::publish::PortMap;
 use crate::plan::classic::{self, Hidden, Mapping};
 use crate::plan::{Object, State};
 use crate::store::{self, Held};
@@ -48,7 +49,7 @@ pub fn add(
     }
     let mut lost = Vec::new();
     for object in &wanted {
-        lost.extend(claim(&mut moat, key, object)?);
+        lost.extend(claim(&mut moat, Some(key), object)?);
     }
     moat.attach_elements(key, netns, &wanted)?;
     for Held { key, owner, .. } in lost {
@@ -82,13 +83,39 @@ pub fn check(place: &Where, key: &Key, addresses: &[IpNetwork], maps: &[Mapping]
     Ok(())
 }
 
+/// Whether no attachment has these ports of the host.
+///
+/// # Errors
+/// The first port that is taken.
+pub(in crate::ops) fn check_free(moat: &mut Moat, maps: &[PortMap]) -> Result<()> {
+    // Which container address they would lead to does not matter.
+    let addresses = Family::BOTH.map(|f| IpNetwork::from(f.everything().ip()));
+    for map in maps {
+        let each: Vec<Mapping> = (map.host.first..=map.host.last)
+            .map(|host_port| Mapping {
+                host_ip: map.host_ip,
+                host_port,
+                port: host_port,
+                proto: map.proto,
+            })
+            .collect();
+        for object in addresses
+            .iter()
+            .flat_map(|a| classic::published(*a, &each, Hidden::Nobody))
+        {
+            claim(moat, None, &object)?;
+        }
+    }
+    Ok(())
+}
+
 /// The dead holders of a port, who lose it.
-fn claim(moat: &mut Moat, key: &Key, object: &Object) -> Result<Vec<Held>> {
+fn claim(moat: &mut Moat, key: Option<&Key>, object: &Object) -> Result<Vec<Held>> {
     let (Object::Element(e), Some(flow)) = (object, port_flow(object)) else {
         return Ok(Vec::new());
     };
     let mut others = moat.store.holders(&e.identity())?;
-    others.retain(|h| h.owner != *key);
+    others.retain(|h| Some(&h.owner) != key);
     for Held { owner, .. } in &others {
         let netns = moat.store.attachment(owner)?.and_then(|a| a.netns);
         if let Some(path) = netns

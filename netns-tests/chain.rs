@@ -54,7 +54,7 @@ dir=$(dirname "$0")/../ipam/counter; mkdir -p "$dir"; cat >/dev/null
 case $CNI_COMMAND in
 ADD) n=2; while ! (set -C; : >"$dir/10.88.0.$n") 2>/dev/null; do n=$((n + 1)); done
      echo "10.88.0.$n" >"$dir/$CNI_CONTAINERID"
-     echo "{"cniVersion":"1.1.0","ips":[{"address":"10.88.0.$n/16"},{"address":"fd00:88::$n/64"}]}";;
+     echo '{"cniVersion":"1.1.0","ips":[{"address":"10.88.0.N/16"},{"address":"fd00:88::N/64"}]}' | sed "s/N\//$n\//g";;
 DEL) [ ! -e "$dir/$CNI_CONTAINERID" ] || { rm "$dir/$(cat "$dir/$CNI_CONTAINERID")"; rm "$dir/$CNI_CONTAINERID"; };;
 GC) touch "$dir/gc";;
 esac
@@ -228,7 +228,7 @@ pub fn host_state() -> String {
     let rest = Ns::host().must(
         "ip -o addr | grep -v fe80 | awk '{print $2,$3,$4}' | sort; ip route | sed 's/ linkdown//'; \
          ip -6 route show table all | grep -v -E 'fe80|^multicast|^anycast|^local [^:]' | sed 's/ linkdown//' | sort; \
-         nft list ruleset | grep -v '^$'; sysctl net.ipv4.ip_forward net.ipv4.conf | grep -E 'forward|localnet' | sort",
+         nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*//' | grep -v '^$'; sysctl net.ipv4.ip_forward net.ipv4.conf | grep -E 'forward|localnet' | sort",
     );
     links + &rest
 }

@@ -132,8 +132,13 @@ impl Linux {
             message.header.change_mask |= LinkFlags::Promisc;
             message.header.flags |= LinkFlags::Promisc;
         }
-        // Without IPv6 there is nothing to take.
-        let _ = self.set_value(at, &format!("net/ipv6/conf/{}/accept_ra", wish.name), "0");
+        // Where there is no IPv6 there is nothing to set. Until its link-local address is checked
+        // for duplicates the host asks for no neighbour there, for a second or two.
+        let six = |key: &str| format!("net/ipv6/conf/{}/{key}", wish.name);
+        let _ = self.set_value(at, &six("accept_ra"), "0");
+        if made {
+            let _ = self.set_value(at, &six("accept_dad"), "0");
+        }
         self.rtnl(at)?
             .change(Message::SetLink(message), Mode::Change)
             .map_err(fail())?;

@@ -18,6 +18,7 @@
 
 mod chain;
 mod cni_chains;
+mod cni_faults;
 mod crash;
 mod cut;
 mod faults;
@@ -51,6 +52,7 @@ fn main() {
         input::STORIES,
         runtime::STORIES,
         cni_chains::STORIES,
+        cni_faults::STORIES,
     ]
     .concat();
     harness::main(&stories);

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::object::{Element, Field, Object, Place, SetName, State, Table};
+use super::object::{Object, Place, State};
+use super::set::{Element, Field, SetName, Table};
 use crate::model::{Family, Mac, Proto};
 
 /// One published port.

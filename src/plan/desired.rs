@@ -12,9 +12,8 @@ use ipnetwork::IpNetwork;
 
 use super::elements;
 use super::names::{MARK_IN, MARK_OUT, Names};
-use super::object::{
-    Element, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
-};
+use super::object::{Hop, LOCAL, MAIN, Object, Place, Ruleset, State, Verdict};
+use super::set::{Element, Field, SetName, Table};
 use crate::model::{Endpoint, Family, Mac, Name, Network, Published, Router, Subnet, World};
 
 /// The gateway of every IPv6 container: link-local, so it is the same on each bridge.

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use super::desired::place;
 use super::names::Names;
-use super::object::{Element, Expires, Field, Object, Place, SetName, State, Table};
+use super::object::{Object, Place, State};
+use super::set::{Element, Expires, Field, SetName, Table};
 use crate::model::{End, Endpoint, Family, Link, Network, Ports, Proto, Router, Service, World};
 
 /// A service that is open, until when.

@@ -9,14 +9,14 @@ pub mod names;
 mod object;
 #[cfg(test)]
 mod oracle;
+mod set;
 pub mod skeleton;
 mod step;
 pub mod text;
 
 pub use desired::Machine;
 pub use names::{MARK_IN, MARK_OUT, Names};
-pub use object::{
-    Element, Expires, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
-};
+pub use object::{Hop, LOCAL, MAIN, Object, Place, Ruleset, State, Verdict};
+pub use set::{Element, Expires, Field, SetName, Table};
 pub use step::{Plan, Step};
 pub use text::Renderer;

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use super::names::Names;
-use super::object::{Element, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, Table, Verdict};
+use super::object::{Hop, LOCAL, MAIN, Object, Place, Ruleset, Verdict};
+use super::set::{Element, Field, Table};
 use super::skeleton;
 use super::step::{Plan, Step};
 

@@ -1,92 +1,21 @@
 //! `bridge`: a veth pair to a bridge of the host, with the addresses of a delegate.
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
-use super::{key, place, ready, unsupported};
+use super::bridge_config::{Config, complete, config};
+use super::{key, place, ready};
 use crate::cni::Plugin;
 use crate::cni::call::{Call, Verb};
 use crate::cni::delegate::Delegate;
 use crate::cni::error::{Error, Result, code};
-use crate::cni::result::{Dns, Interface, Outcome, Route};
-use crate::cni::shape;
+use crate::cni::result::{Interface, Outcome, Route};
 use crate::model::{Family, Mac};
-use crate::ops::classic::bridge::{self, Adding, Plugged, Request};
+use crate::ops::classic::bridge::{Adding, Plugged, Request};
 use crate::ops::classic::fill::{self, Expected, Filling};
-use crate::ops::classic::{self, Key, RouteWish};
+use crate::ops::classic::{self, Key, RouteWish, unplug};
 
 pub struct Bridge;
-
-/// Bytes of an interface name (`IFNAMSIZ`, without its zero).
-const LONGEST: usize = 15;
-
-/// The keys of the reference.
-struct Config {
-    bridge: String,
-    gateway: bool,
-    default_route: bool,
-    force_address: bool,
-    masquerade: bool,
-    mtu: u32,
-    hairpin: bool,
-    promiscuous: bool,
-    check_mac: bool,
-    detect: bool,
-    down: bool,
-    isolated: bool,
-    dns: Dns,
-}
-
-fn config(call: &Call) -> Result<Config> {
-    let conf = call.conf();
-    let vlan: u32 = conf.number("vlan")?.unwrap_or(0);
-    let why = "bridges have no VLAN filter here; one bridge for each network does as well";
-    if vlan != 0 {
-        return Err(unsupported("vlan", vlan, why));
-    }
-    if let Some(trunk) = conf.get("vlanTrunk")
-        && !trunk.items()?.is_empty()
-    {
-        return Err(unsupported("vlanTrunk", trunk.value, why));
-    }
-    conf.flag("preserveDefaultVlan")?;
-    if let Some(backend) = conf.text("ipMasqBackend")?
-        && !["iptables", "nftables"].contains(&backend)
-    {
-        let msg = format!("unknown ipmasq backend: ipMasqBackend: {backend:?}");
-        return Err(Error::new(code::CONFIG, msg));
-    }
-    let bridge = conf.text("bridge")?.unwrap_or("cni0").to_owned();
-    if bridge.len() > LONGEST || bridge.contains(['/', ':']) || bridge.contains(char::is_whitespace) {
-        let msg = format!("bridge is no name of an interface: {bridge:?}");
-        return Err(Error::new(code::CONFIG, msg));
-    }
-    let default_route = conf.flag("isDefaultGateway")?;
-    let config = Config {
-        bridge,
-        gateway: conf.flag("isGateway")? || default_route,
-        default_route,
-        force_address: conf.flag("forceAddress")?,
-        masquerade: conf.flag("ipMasq")?,
-        mtu: conf.number("mtu")?.unwrap_or(0),
-        hairpin: conf.flag("hairpinMode")?,
-        promiscuous: conf.flag("promiscMode")?,
-        check_mac: conf.flag("macspoofchk")?,
-        detect: conf.flag("enabledad")?,
-        down: conf.flag("disableContainerInterface")?,
-        isolated: conf.flag("portIsolation")?,
-        dns: conf
-            .field("dns", |n| shape::dns(&n.object()?))?
-            .unwrap_or_default(),
-    };
-    if config.hairpin && config.promiscuous {
-        let msg = "cannot set hairpin mode and promiscuous mode at the same time";
-        return Err(Error::new(code::CONFIG, msg));
-    }
-    Ok(config)
-}
 
 fn ipam<'a>(call: &'a Call, config: &Config) -> Result<Option<Delegate<'a>>> {
     let delegate = call.ipam()?;
@@ -113,45 +42,6 @@ fn request(call: &Call, config: &Config, delegated: bool) -> Result<Request> {
         labels: wishes.labels,
         delegate: delegated.then(|| Value::Object(call.config.clone())),
     })
-}
-
-/// The first address of a subnet, as the reference chooses a gateway.
-fn first_of(subnet: IpNetwork) -> IpAddr {
-    match subnet.network() {
-        IpAddr::V4(a) => std::net::Ipv4Addr::from_bits(a.to_bits().wrapping_add(1)).into(),
-        IpAddr::V6(a) => std::net::Ipv6Addr::from_bits(a.to_bits().wrapping_add(1)).into(),
-    }
-}
-
-/// Completes what a delegate answered: gateways, default routes.
-fn complete(outcome: &mut Outcome, config: &Config) {
-    let mut with_default = Vec::new();
-    for ip in &mut outcome.ips {
-        let family = Family::of(ip.address.ip());
-        if ip.gateway.is_none() && config.gateway {
-            ip.gateway = Some(first_of(ip.address));
-        }
-        if !config.default_route || with_default.contains(&family) {
-            continue;
-        }
-        with_default.push(family);
-        let everywhere = family.everything();
-        if !outcome
-            .routes
-            .iter()
-            .any(|r| r.gw.is_some() && r.dst == everywhere)
-        {
-            outcome.routes.push(Route {
-                dst: everywhere,
-                gw: ip.gateway,
-                mtu: None,
-                advmss: None,
-                priority: None,
-                table: None,
-                scope: None,
-            });
-        }
-    }
 }
 
 /// A route without a gateway goes through its family's, if there is one.
@@ -246,7 +136,7 @@ fn result(call: &Call, config: Config, plugged: Plugged, mut outcome: Outcome) -
 /// Takes an attachment away; then its addresses are released, as the record says, or else the
 /// configuration.
 fn detach(call: &Call, key: &Key) -> Result<()> {
-    let recorded = bridge::remove(&place(call), key, call.netns.as_deref());
+    let recorded = unplug::remove(&place(call), key, call.netns.as_deref());
     let (config, gone) = match recorded {
         Ok(config) => (config, Ok(())),
         Err(e) => (None, Err(Error::from(e))),

@@ -1,6 +1,7 @@
 //! The reference plugins' types, for conflists that exist: their keys, their results.
 
 pub mod bridge;
+mod bridge_config;
 pub mod firewall;
 pub mod portmap;
 

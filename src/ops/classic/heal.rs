@@ -6,7 +6,7 @@ use crate::ops::error::Result;
 use crate::sandbox;
 use crate::store::Attachment;
 
-use super::{PLUGINS, bridge};
+use super::{PLUGINS, unplug};
 
 impl Moat {
     fn dead_attachments(&self) -> Result<Vec<Attachment>> {
@@ -24,9 +24,9 @@ impl Moat {
     pub(in crate::ops) fn finish_classic(&mut self) -> Result<()> {
         for dead in self.dead_attachments()? {
             if dead.key.plugin == "bridge" {
-                bridge::undo(self, &dead.key)?;
+                unplug::undo(self, &dead.key)?;
             } else {
-                self.drop_attachment(&dead.key, None)?;
+                self.drop_attachment(&dead.key)?;
             }
         }
         Ok(())

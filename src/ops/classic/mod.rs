@@ -11,6 +11,7 @@ pub mod firewall;
 mod heal;
 mod local;
 pub mod portmap;
+pub mod unplug;
 mod want;
 
 use std::collections::BTreeSet;
@@ -89,14 +90,14 @@ pub fn check(place: &Where, key: &Key) -> Result<()> {
 pub fn remove(place: &Where, key: &Key) -> Result<()> {
     let mut moat = Moat::settled(place)?;
     let _lock = moat.locks.classic()?;
-    moat.drop_attachment(key, None)
+    moat.drop_attachment(key)
 }
 
 impl Moat {
     /// Records an attachment of `portmap` or `firewall` in place of an earlier one, and makes what
     /// it wants; with nothing left behind when that fails.
     fn attach_elements(&mut self, key: &Key, netns: Option<&Path>, elements: &State) -> Result<()> {
-        self.drop_attachment(key, None)?;
+        self.drop_attachment(key)?;
         let netns = netns.map(|p| p.display().to_string());
         self.record(key, Stage::Adding, netns.as_deref(), "{}", Some(elements))?;
         let done = super::fault::step("making the elements")
@@ -107,7 +108,7 @@ impl Moat {
 
     /// The error of an attachment that was taken back, or could not be.
     fn took_back(&mut self, key: &Key, e: Error) -> Error {
-        match self.drop_attachment(key, None) {
+        match self.drop_attachment(key) {
             Ok(()) => e,
             Err(also) => e.noting(&format!("undoing it failed too ({also})")),
         }

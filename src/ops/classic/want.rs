@@ -98,20 +98,24 @@ impl Moat {
         Ok(())
     }
 
-    /// Takes an attachment away with the elements that nobody else wants; `first` says what goes
-    /// with it, before its record does. Needs the lock.
-    pub(super) fn drop_attachment(
-        &mut self,
-        key: &Key,
-        first: Option<&mut dyn FnMut(&mut Self, &Attachment) -> Result<()>>,
-    ) -> Result<()> {
-        if let Some(row) = self.store.attachment(key)? {
+    /// Notes that an attachment is about to go; what is recorded of it. Needs the lock.
+    pub(super) fn begin_removal(&mut self, key: &Key) -> Result<Option<Attachment>> {
+        let row = self.store.attachment(key)?;
+        if let Some(row) = &row {
             self.record(key, Stage::Removing, row.netns.as_deref(), &row.record, None)?;
             fault::step("removing an attachment")?;
-            if let Some(first) = first {
-                first(self, &row)?;
-            }
         }
+        Ok(row)
+    }
+
+    /// Takes an attachment away that is nothing but elements. Needs the lock.
+    pub(super) fn drop_attachment(&mut self, key: &Key) -> Result<()> {
+        self.begin_removal(key)?;
+        self.end_removal(key)
+    }
+
+    /// Takes away the elements that nobody else wants, and the record. Needs the lock.
+    pub(super) fn end_removal(&mut self, key: &Key) -> Result<()> {
         let alone = elements(&self.store.held_by(key, true)?);
         self.close_localnet(&alone)?;
         if !alone.is_empty() && self.has(&ruleset()) {

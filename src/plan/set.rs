@@ -1,0 +1,287 @@
+//! The nouns inside our nftables tables: elements, their fields, and the sets that hold them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::object::Place;
+use crate::model::{Family, Mac};
+
+/// The nftables table that holds a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Table {
+    /// `bridge moat`
+    Ports,
+    /// `inet moat`
+    Wall,
+    /// `inet moat_out`
+    WayOut,
+    /// `bridge moat_cni`
+    ClassicPorts,
+    /// `inet moat_cni`
+    Classic,
+}
+
+/// One field of a concatenated key or of a map's value, in network byte order on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Field {
+    Ip(IpAddr),
+    Mac(Mac),
+    Iface(String),
+    Proto(u8),
+    Port(u16),
+}
+
+/// When an element leaves its set by itself, in seconds since 1970. Two timed elements
+/// with equal keys are the same element: the time left is not compared.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Expires(pub u64);
+
+impl PartialEq for Expires {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Expires {}
+impl PartialOrd for Expires {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Expires {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+impl std::hash::Hash for Expires {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+/// One element of a set or map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Element {
+    pub at: Place,
+    pub table: Table,
+    pub set: SetName,
+    pub key: Vec<Field>,
+    /// The inclusive upper end, for interval sets only (then always present).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Vec<Field>>,
+    /// The value, for maps only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Vec<Field>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Expires>,
+}
+
+impl Element {
+    /// What makes two elements the same one in the kernel, whatever their values.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        use fmt::Write as _;
+        // `port` and `any4` are sets of several tables.
+        let mut out = format!("{:?} {}", self.table, self.set);
+        for field in self.key.iter().chain(self.end.iter().flatten()) {
+            // Writing to a String cannot fail.
+            let _ = match field {
+                Field::Ip(ip) => write!(out, " {ip}"),
+                Field::Mac(mac) => write!(out, " {mac}"),
+                Field::Iface(name) => write!(out, " {name}"),
+                Field::Proto(n) => write!(out, " {n}"),
+                Field::Port(n) => write!(out, " {n}"),
+            };
+        }
+        out
+    }
+}
+
+/// A set or map of the skeletons, without its family suffix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SetName {
+    Source(Family),
+    Pair(Family),
+    Proto(Family),
+    Port(Family),
+    Range(Family),
+    Peer(Family),
+    Near(Family),
+    Host(Family),
+    World(Family),
+    Cidr(Family),
+    CidrPort(Family),
+    Public(Family),
+    Nets(Family),
+    Any(Family),
+    At(Family),
+    Masq(Family),
+    Home(Family),
+    Snat(Family),
+    SnatAll(Family),
+    Checked,
+    Mac,
+    IsolatedPort,
+    Bridges,
+    Isolated,
+    SameBridge,
+    Guarded,
+}
+
+impl SetName {
+    /// Every set of a table.
+    #[must_use]
+    pub fn of(table: Table) -> Vec<Self> {
+        let make: &[fn(Family) -> Self] = match table {
+            Table::Ports => &[Self::Source],
+            Table::Wall => &[
+                Self::Pair,
+                Self::Proto,
+                Self::Port,
+                Self::Range,
+                Self::Peer,
+                Self::Near,
+                Self::Host,
+                Self::World,
+                Self::Cidr,
+                Self::CidrPort,
+                Self::Public,
+            ],
+            Table::WayOut => &[Self::Nets, Self::Any, Self::At],
+            Table::ClassicPorts => &[],
+            Table::Classic => &[
+                Self::Any,
+                Self::At,
+                Self::Masq,
+                Self::Home,
+                Self::Snat,
+                Self::SnatAll,
+            ],
+        };
+        // The sets of names of interfaces, for both families at once.
+        let names: &[Self] = match table {
+            Table::ClassicPorts => &[Self::Checked, Self::Mac, Self::IsolatedPort],
+            Table::Classic => &[Self::Bridges, Self::Isolated, Self::SameBridge, Self::Guarded],
+            _ => &[],
+        };
+        Family::BOTH
+            .into_iter()
+            .flat_map(|f| make.iter().map(move |m| m(f)))
+            .chain(names.iter().copied())
+            .collect()
+    }
+
+    /// The address family; `None` for a set of interfaces.
+    #[must_use]
+    pub fn family(self) -> Option<Family> {
+        use SetName as S;
+        let (S::Source(f)
+        | S::Pair(f)
+        | S::Proto(f)
+        | S::Port(f)
+        | S::Range(f)
+        | S::Peer(f)
+        | S::Near(f)
+        | S::Host(f)
+        | S::World(f)
+        | S::Cidr(f)
+        | S::CidrPort(f)
+        | S::Public(f)
+        | S::Nets(f)
+        | S::Any(f)
+        | S::At(f)
+        | S::Masq(f)
+        | S::Home(f)
+        | S::Snat(f)
+        | S::SnatAll(f)) = self
+        else {
+            return None;
+        };
+        Some(f)
+    }
+
+    /// The types of the key's fields, as nft names them.
+    #[must_use]
+    pub fn key_types(self) -> Vec<&'static str> {
+        use SetName as S;
+        let addr = match self.family() {
+            Some(Family::Ip6) => "ipv6_addr",
+            Some(Family::Ip4) | None => "ipv4_addr",
+        };
+        match self {
+            S::Source(_) => vec!["ifname", "ether_addr", addr],
+            S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Home(_) => vec![addr, addr],
+            S::Proto(_) => vec![addr, addr, "inet_proto"],
+            S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
+            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) | S::Masq(_) => vec![addr],
+            S::Public(_) | S::At(_) | S::Snat(_) | S::SnatAll(_) => {
+                vec![addr, "inet_proto", "inet_service"]
+            }
+            S::Any(_) => vec!["inet_proto", "inet_service"],
+            S::Checked | S::IsolatedPort | S::Bridges | S::Isolated | S::Guarded => vec!["ifname"],
+            S::SameBridge => vec!["ifname", "ifname"],
+            S::Mac => vec!["ifname", "ether_addr"],
+        }
+    }
+
+    /// The types of the value's fields; empty for a set.
+    #[must_use]
+    pub fn data_types(self) -> Vec<&'static str> {
+        match self {
+            Self::Any(Family::Ip4) | Self::At(Family::Ip4) => vec!["ipv4_addr", "inet_service"],
+            Self::Any(Family::Ip6) | Self::At(Family::Ip6) => vec!["ipv6_addr", "inet_service"],
+            _ => vec![],
+        }
+    }
+
+    /// Whether elements are ranges. With one key field the kernel keeps a tree of
+    /// boundaries (start, and end + 1 flagged as end); with several, `KEY` and `KEY_END`.
+    #[must_use]
+    pub fn is_interval(self) -> bool {
+        matches!(
+            self,
+            Self::Range(_)
+                | Self::Near(_)
+                | Self::Cidr(_)
+                | Self::CidrPort(_)
+                | Self::Nets(_)
+                | Self::Home(_)
+        )
+    }
+}
+
+impl fmt::Display for SetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use SetName as S;
+        let stem = match self {
+            S::Source(_) => "source",
+            S::Pair(_) => "pair",
+            S::Proto(_) => "proto",
+            S::Port(_) => "port",
+            S::Range(_) => "range",
+            S::Peer(_) => "peer",
+            S::Near(_) => "near",
+            S::Host(_) => "host",
+            S::World(_) => "world",
+            S::Cidr(_) => "cidr",
+            S::CidrPort(_) => "cidrport",
+            S::Public(_) => "public",
+            S::Nets(_) => "nets",
+            S::Any(_) => "any",
+            S::At(_) => "at",
+            S::Masq(_) => "masq",
+            S::Home(_) => "home",
+            S::Snat(_) => "snat",
+            S::SnatAll(_) => "snatall",
+            S::Checked => "checked",
+            S::Mac => "mac",
+            S::IsolatedPort => "ports",
+            S::Bridges => "bridges",
+            S::Isolated => "isolated",
+            S::SameBridge => "same_bridge",
+            S::Guarded => "guarded",
+        };
+        f.write_str(stem)?;
+        self.family()
+            .map_or(Ok(()), |family| write!(f, "{}", family.digit()))
+    }
+}

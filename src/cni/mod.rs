@@ -14,6 +14,8 @@ pub mod read;
 pub mod result;
 pub mod runtime;
 pub mod shape;
+#[cfg(test)]
+mod tests;
 
 pub use dispatch::{Answer, plugin, run};
 pub use entry::{about, main};

@@ -1,8 +1,10 @@
 //! The protocol against the numbered points of the specification, with a plugin that makes
 //! nothing.
 
+mod calls;
 mod delegates;
 mod environment;
+mod fuzz;
 
 mod results;
 mod versions;

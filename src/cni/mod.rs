@@ -17,7 +17,7 @@ pub mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use dispatch::{Answer, plugin, run};
+pub use dispatch::{Answer, names, plugin, run};
 pub use entry::{about, main};
 
 use call::{Call, Version};

@@ -3,6 +3,7 @@
 
 mod calls;
 mod delegates;
+mod entry;
 mod environment;
 mod fuzz;
 

@@ -1,7 +1,6 @@
-//! Points 9, 15, 16, 19 and 72: which versions are spoken, and who says so.
+//! Points 15, 16, 19 and 72: which versions are spoken.
 
 use super::*;
-use crate::cni::about;
 
 const FIREWALL: [Version; 3] = [Version::V040, Version::V100, Version::V110];
 
@@ -108,30 +107,4 @@ fn errors_are_in_the_version_of_the_call() {
         let error = failure(&ask(&Mute::new(), &env, &config(version)));
         assert_eq!(error["cniVersion"], version.as_str());
     }
-}
-
-/// What nerdctl does with the line: cut the prefix, read the rest as a semantic version, and
-/// compare. Semantic versions ignore what follows `+`.
-#[test]
-fn nerdctl_finds_a_firewall_that_isolates() {
-    let text = about(&firewall());
-    let line = text.lines().next().unwrap();
-    let version = line
-        .strip_prefix("CNI firewall plugin ")
-        .expect("nerdctl's prefix");
-    let (numbers, ours) = version.strip_prefix('v').unwrap().split_once('+').unwrap();
-    let numbers: Vec<u32> = numbers.split('.').map(|n| n.parse().unwrap()).collect();
-    assert!(numbers >= vec![1, 7, 1], "{version}");
-    assert!(
-        ours.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
-    );
-    assert!(text.ends_with("\nCNI protocol versions supported: 0.4.0, 1.0.0, 1.1.0\n"));
-
-    let moat = Mute {
-        name: "moat",
-        ..Mute::new()
-    };
-    let own = format!("CNI moat plugin v{}\n", env!("CARGO_PKG_VERSION"));
-    assert!(about(&moat).starts_with(&own));
 }

@@ -83,7 +83,7 @@ fn ask(name: &str, case: &Case) -> Result<(), String> {
         .stderr(File::create(file("stderr")).unwrap())
         .spawn()
         .unwrap();
-    let status = end_of(child).ok_or("it does not end")?;
+    let status = end_of(child, case);
     let read = |name: &str| fs::read(file(name)).unwrap();
     let stderr = String::from_utf8_lossy(&read("stderr")).into_owned();
     let code = status.code().ok_or_else(|| format!("{status}: {stderr}"))?;
@@ -96,17 +96,19 @@ fn ask(name: &str, case: &Case) -> Result<(), String> {
     }
 }
 
-fn end_of(mut child: Child) -> Option<ExitStatus> {
+/// How it ended. One that does not end fails the story at once: each try would take as long.
+fn end_of(mut child: Child, case: &Case) -> ExitStatus {
     let begun = Instant::now();
     while begun.elapsed() < LIMIT {
         if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
+            return status;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    let stack = fs::read_to_string(format!("/proc/{}/stack", child.id())).unwrap_or_default();
     child.kill().unwrap();
-    child.wait().unwrap();
-    None
+    eprintln!("does not end within {LIMIT:?}: {case:?}\nin the kernel:\n{stack}");
+    std::process::exit(101);
 }
 
 /// A call names directories, and a broken one any: outside the story's own, all are read-only.

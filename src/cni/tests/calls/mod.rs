@@ -32,11 +32,11 @@ impl fmt::Debug for Case {
     }
 }
 
-/// A right configuration for any plugin type; a `rich` one has everything that a caller may
-/// send, but asks for more than there is.
-fn right(version: &str, state: &str, rich: bool) -> Value {
+/// A right configuration for any plugin type. A `rich` one has everything that a caller may
+/// send, but asks for more than there is; in a `delegated` one, addresses come from host-local.
+fn right(version: &str, state: &str, rich: bool, delegated: bool) -> Value {
     let dns = json!({ "nameservers": ["10.1.0.1"], "domain": "d", "search": [], "options": [] });
-    let routes = json!([{ "dst": "0.0.0.0/0", "gw": "10.1.0.1" }, { "dst": "::/0", "mtu": 1400 }]);
+    let routes = json!([{ "dst": "0.0.0.0/0", "gw": "10.1.0.1" }, { "dst": "::/0" }]);
     let earlier = if version < "0.3.0" {
         json!({ "cniVersion": version, "dns": dns,
             "ip4": { "ip": "10.1.0.5/16", "gateway": "10.1.0.1", "routes": [{ "dst": "0.0.0.0/0" }] } })
@@ -62,17 +62,22 @@ fn right(version: &str, state: &str, rich: bool) -> Value {
         "runtimeConfig": {
             "portMappings": [{ "HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "" }],
             "mac": "02:00:00:00:00:09", "aliases": { "net": ["x"] },
-            "bandwidth": { "ingressRate": 1000, "ingressBurst": 8000, "egressRate": 0, "egressBurst": 0 },
             "dns": { "Servers": ["10.1.0.1"], "Searches": null, "Options": [] },
             "io.kubernetes.cri.pod-annotations": { "moat.dev/labels": "a=b" },
         },
         "cni.dev/valid-attachments": [{ "containerID": "c1", "ifname": "eth0" }],
     });
     if rich {
+        config["ipam"]["routes"][1]["mtu"] = json!(1400);
         config["args"]["cni"]["ips"] = json!(["10.1.0.8"]);
         config["runtimeConfig"]["ips"] = json!(["10.1.0.9/16", "fd01::9"]);
         config["runtimeConfig"]["io.kubernetes.cri.pod-annotations"]["moat.dev/links"] = json!("db:5432/tcp");
+        config["runtimeConfig"]["bandwidth"] =
+            json!({ "ingressRate": 1000, "ingressBurst": 8000, "egressRate": 0, "egressBurst": 0 });
         config["runtimeConfig"]["ipRanges"] = json!([[{ "subnet": "10.1.0.0/16" }]]);
+    }
+    if !delegated {
+        config["ipam"]["type"] = json!("");
     }
     config
 }
@@ -106,8 +111,8 @@ pub fn cases(netns: &str, state: &str) -> impl Strategy<Value = Case> + use<> {
         variable("eth0".into(), ".{0,20}"),
         args(),
     );
-    (version, any::<bool>(), spoil::spoiling(), variables).prop_map(
-        move |(version, rich, spoiling, variables)| {
+    (version, any::<[bool; 2]>(), spoil::spoiling(), variables).prop_map(
+        move |(version, [rich, delegated], spoiling, variables)| {
             let (verb, container, netns, ifname, args) = variables;
             let env = [
                 ("CNI_COMMAND", verb),
@@ -119,7 +124,7 @@ pub fn cases(netns: &str, state: &str) -> impl Strategy<Value = Case> + use<> {
             Case {
                 // The environment of a process cannot hold a NUL.
                 env: env.map(|(k, v)| (k, v.replace('\0', ""))).into(),
-                stdin: spoiling.apply(right(version, &state, rich)),
+                stdin: spoiling.apply(right(version, &state, rich, delegated)),
             }
         },
     )

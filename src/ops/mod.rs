@@ -1,6 +1,7 @@
 //! One use case a file; the only layer that joins store, kernel and sandbox.
 
 mod attach;
+pub mod cni;
 pub mod context;
 pub mod doctor;
 mod error;

@@ -1,5 +1,9 @@
-//! The `moat` command.
+//! The `moat` command, and the CNI plugin when it is called as one.
+
+use std::env;
 
 fn main() {
-    std::process::exit(moat::cli::main(std::env::args_os()));
+    let called = env::args_os().next().unwrap_or_default();
+    let status = moat::cni::main(&called, &env::vars_os().collect());
+    std::process::exit(status.unwrap_or_else(|| moat::cli::main(env::args_os())));
 }

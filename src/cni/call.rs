@@ -1,8 +1,14 @@
 //! One call of a plugin: the verb, the variables of the environment, and the configuration.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+
+use super::error::{Error, Result, code};
+use super::json::Object;
+use super::result::Outcome;
 
 /// A version of the specification that we speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,14 +64,61 @@ pub enum Verb {
     Version,
 }
 
+impl Verb {
+    /// # Errors
+    /// Code 4 for another word.
+    pub fn read(word: &str) -> Result<Self> {
+        Ok(match word {
+            "ADD" => Self::Add,
+            "DEL" => Self::Del,
+            "CHECK" => Self::Check,
+            "GC" => Self::Gc,
+            "STATUS" => Self::Status,
+            "VERSION" => Self::Version,
+            _ => {
+                return Err(Error::new(
+                    code::ENVIRONMENT,
+                    format!("unknown CNI_COMMAND: {word}"),
+                ));
+            }
+        })
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Del => "DEL",
+            Self::Check => "CHECK",
+            Self::Gc => "GC",
+            Self::Status => "STATUS",
+            Self::Version => "VERSION",
+        }
+    }
+
+    /// The first version that has the verb.
+    #[must_use]
+    pub fn since(self) -> Version {
+        match self {
+            Self::Add | Self::Del | Self::Version => Version::V010,
+            Self::Check => Version::V040,
+            Self::Gc | Self::Status => Version::V110,
+        }
+    }
+}
+
+/// The variables of the environment.
+pub type Env = BTreeMap<OsString, OsString>;
+
 /// A call whose variables and common configuration keys were checked (FIELD points 4 to 20).
 #[derive(Clone, Debug)]
 pub struct Call {
     pub verb: Verb,
-    /// Empty for GC, STATUS and VERSION.
+    /// Empty for GC and STATUS.
     pub container: String,
     /// `None` when unset or empty.
     pub netns: Option<PathBuf>,
+    /// Empty for GC and STATUS.
     pub ifname: String,
     /// `CNI_ARGS`, the last of repeated keys.
     pub args: Vec<(String, String)>,
@@ -76,4 +129,70 @@ pub struct Call {
     pub name: String,
     /// The whole configuration as it came, for delegates too.
     pub config: Map<String, Value>,
+    /// The whole environment, for delegates.
+    pub env: Env,
+}
+
+/// An attachment that is to stay, as GC lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValidAttachment {
+    pub container: String,
+    pub ifname: String,
+}
+
+impl Call {
+    /// The configuration, whatever the case of its keys.
+    #[must_use]
+    pub fn conf(&self) -> Object<'_> {
+        Object::of_config(&self.config)
+    }
+
+    /// The result of the plugins before. It says its own version, or has that of the call.
+    ///
+    /// # Errors
+    /// Code 6 when it cannot be read. DEL should go on without it then.
+    pub fn previous(&self) -> Result<Option<Outcome>> {
+        let Some(node) = self.conf().get("prevResult") else {
+            return Ok(None);
+        };
+        Outcome::read(node.value, "prevResult", self.version).map(Some)
+    }
+
+    /// The same, for a plugin that cannot do without.
+    ///
+    /// # Errors
+    /// Code 7 when there is none, 6 when it cannot be read.
+    pub fn required_previous(&self) -> Result<Outcome> {
+        self.previous()?
+            .ok_or_else(|| Error::new(code::CONFIG, "Required prevResult missing"))
+    }
+
+    /// What GC must leave alone; everything else of the network goes.
+    ///
+    /// `null` means that nothing is valid: libcni writes it for an empty list. Without the key
+    /// nobody said what is valid, and nothing may go.
+    ///
+    /// # Errors
+    /// Code 7 without the key, or when it cannot be read.
+    pub fn valid_attachments(&self) -> Result<BTreeSet<ValidAttachment>> {
+        const KEY: &str = "cni.dev/valid-attachments";
+        if !self.config.contains_key(KEY) {
+            let hint = "nothing was removed; an empty list or null removes everything";
+            return Err(Error::new(code::CONFIG, format!("missing key `{KEY}`")).with(hint));
+        }
+        let text = |object: &Object<'_>, key: &str| {
+            let value = object.text(key)?;
+            value
+                .map(str::to_owned)
+                .ok_or_else(|| Error::new(code::CONFIG, format!("missing key `{key}` of {}", object.path)))
+        };
+        let valid = self.conf().list(KEY, |node| {
+            let object = node.object()?;
+            Ok(ValidAttachment {
+                container: text(&object, "containerID")?,
+                ifname: text(&object, "ifname")?,
+            })
+        })?;
+        Ok(valid.into_iter().collect())
+    }
 }

@@ -3,11 +3,22 @@
 //! Decides nothing about the kernel: that is `ops`. The specification is
 //! <https://www.cni.dev/docs/spec/>, versions 0.1.0 to 1.1.0.
 
+pub mod args;
 pub mod call;
+pub mod delegate;
+mod dispatch;
+mod entry;
 pub mod error;
+pub mod json;
+pub mod read;
 pub mod result;
+pub mod runtime;
+pub mod shape;
 
-use call::Call;
+pub use dispatch::{Answer, plugin, run};
+pub use entry::{about, main};
+
+use call::{Call, Version};
 use error::Result;
 use result::Outcome;
 
@@ -15,6 +26,15 @@ use result::Outcome;
 pub trait Plugin {
     /// The name after which the binary is called, as in `type`.
     fn name(&self) -> &'static str;
+    /// The versions in which it answers; calls in others never reach it.
+    fn versions(&self) -> &'static [Version] {
+        &Version::ALL
+    }
+    /// The keys of `CNI_ARGS` that it knows, for ADD and CHECK: with others the call fails unless
+    /// `IgnoreUnknown` is among them. `None` for a plugin that does not look at `CNI_ARGS`.
+    fn args(&self) -> Option<&'static [&'static str]> {
+        None
+    }
     /// # Errors
     /// With nothing left behind.
     fn add(&self, call: &Call) -> Result<Outcome>;

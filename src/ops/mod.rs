@@ -15,6 +15,7 @@ pub mod link;
 pub mod list;
 mod lock;
 pub mod net;
+pub mod netns;
 pub mod probe;
 pub mod publish;
 mod remove;

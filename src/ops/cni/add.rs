@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use super::{Attached, Id, PLUGIN, Record, Request, lives, network, of, refused};
 use crate::kernel::linux::cookie_of;
-use crate::model::{End, Family, Link, Name, Network};
+use crate::model::{End, ExtraRoute, Family, Link, Name, Network};
 use crate::ops::context::{Moat, Where, now};
 use crate::ops::error::{Error, Result};
 use crate::ops::{fault, link, net, publish, remove, run};
@@ -109,7 +109,7 @@ fn enter(moat: &Moat, s: &Store, request: &Request, cookie: &str) -> Result<Opti
         pools: request.pools.clone(),
         mac: request.mac,
         iface: Some(request.id.ifname.clone()),
-        routes: request.routes.clone(),
+        routes: routes(&network, request)?,
         aliases: request.aliases.clone(),
         runtime_id: Some(request.id.container.clone()),
         sandbox: Some((request.netns.clone(), cookie.to_owned())),
@@ -141,6 +141,29 @@ fn enter(moat: &Moat, s: &Store, request: &Request, cookie: &str) -> Result<Opti
     s.put_attachment(&row)?;
     let intent = s.intend(&format!("attach {name}"), moat.me.0, moat.me.1)?;
     Ok(Some((name, network, intent, new_links)))
+}
+
+/// The routes beside the default ones; nothing but the gateway leads anywhere.
+fn routes(network: &Network, request: &Request) -> Result<Vec<ExtraRoute>> {
+    let mut all = Vec::new();
+    for (route, via) in &request.routes {
+        let known = |ip: &IpAddr| network.every_gateway().any(|g| g == *ip) || *ip == desired::GATEWAY6;
+        if let Some(via) = via.filter(|ip| !known(ip)) {
+            let what = format!(
+                "the route to {} goes by way of {via}, which is no gateway of network `{}`",
+                route.to, network.name
+            );
+            return Err(refused(
+                what,
+                "leave `gw` out: everything goes to the network's gateway",
+            ));
+        }
+        let is_default = route.to.prefix() == 0 && route.table.is_none();
+        if !is_default && !all.contains(route) {
+            all.push(route.clone());
+        }
+    }
+    Ok(all)
 }
 
 /// Records the links of the network's configuration; those that were not there.

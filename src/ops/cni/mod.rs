@@ -68,7 +68,8 @@ pub struct Request {
     pub links: Vec<(End, Service)>,
     /// Of the network's configuration.
     pub network_links: Vec<(End, End, Service)>,
-    pub routes: Vec<ExtraRoute>,
+    /// By the gateway; where a configuration names it, it must be the network's.
+    pub routes: Vec<(ExtraRoute, Option<IpAddr>)>,
     /// What a delegate needs to give the addresses back, in its caller's form.
     pub delegate: Option<String>,
 }

@@ -2,9 +2,9 @@
 
 use super::{NetworkWish, network, refused};
 use crate::model::Name;
-use crate::ops::context::Where;
+use crate::ops::context::{Moat, Where};
 use crate::ops::error::Result;
-use crate::plan::{Object, Place, Ruleset};
+use crate::plan::Place;
 
 /// The code of "cannot ADD".
 const NOT_READY: u32 = 50;
@@ -13,17 +13,17 @@ const NOT_READY: u32 = 50;
 ///
 /// # Errors
 /// Why not, with code 50.
-pub fn status(place: &Where, name: &Name, wish: &NetworkWish) -> Result<()> {
-    ready(place, name, wish).map_err(|e| {
+pub fn status(place: &Where, name: &Name, wish: &NetworkWish, own_addresses: bool) -> Result<()> {
+    ready(place, name, wish, own_addresses).map_err(|e| {
         e.while_doing(format!("attach containers to `{name}`"))
             .coded(NOT_READY)
     })
 }
 
-fn ready(place: &Where, name: &Name, wish: &NetworkWish) -> Result<()> {
+fn ready(place: &Where, name: &Name, wish: &NetworkWish, own_addresses: bool) -> Result<()> {
     let mut moat = super::open(place)?;
     forwards()?;
-    nft_works(&moat)?;
+    nft_works(&mut moat)?;
     moat.learn_host()?;
     // As ADD would: found or made, and rolled back.
     moat.store.begin()?;
@@ -33,6 +33,9 @@ fn ready(place: &Where, name: &Name, wish: &NetworkWish) -> Result<()> {
     let (Some(network), taken) = (network?, u128::from(taken?)) else {
         return Ok(());
     };
+    if !own_addresses {
+        return Ok(());
+    }
     let dead = moat.detached()?.len() as u128;
     match network
         .subnets
@@ -64,8 +67,15 @@ fn forwards() -> Result<()> {
     ))
 }
 
-/// The rulesets stand, or `nft` is there to load them.
-fn nft_works(moat: &crate::ops::context::Moat) -> Result<()> {
-    let _ = (moat, Place::Router, Ruleset::Wall, Object::Namespace);
-    Ok(())
+/// The kernel has nftables, and `nft` is there to load a ruleset.
+fn nft_works(moat: &mut Moat) -> Result<()> {
+    moat.kernel.generation(&Place::Host)?;
+    let dirs = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&dirs).any(|dir| dir.join("nft").is_file()) {
+        return Ok(());
+    }
+    Err(refused(
+        "the program `nft` is not on PATH",
+        "install the package nftables",
+    ))
 }

@@ -20,6 +20,7 @@ mod crash;
 mod cut;
 mod faults;
 mod faulty;
+mod fuzz;
 mod harness;
 mod heal;
 mod host;
@@ -47,6 +48,7 @@ fn main() {
         faults::STORIES,
         parallel::STORIES,
         input::STORIES,
+        fuzz::STORIES,
         runtime::STORIES,
     ]
     .concat();

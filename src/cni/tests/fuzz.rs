@@ -1,6 +1,6 @@
 //! No call brings a panic or anything but one document, however broken it is.
 //!
-//! A few thousand calls in every run; with `FUZZ_SECONDS`, as many as fit (`make fuzz`).
+//! Two thousand calls in every run; with `FUZZ_SECONDS`, as many as fit (`make fuzz`).
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use super::calls::{Case, cases, wrong};
 use super::*;
 
-const CASES: u32 = 3000;
+const CASES: u32 = 2000;
 
 fn judge(case: &Case) -> Result<Answer, TestCaseError> {
     let plugin = Mute {
@@ -50,7 +50,7 @@ fn broken_calls_get_one_document() {
     println!("{calls} calls, {successes} of them right");
     // Neither all refused nor all taken: else it is not these calls that are tried.
     assert!(
-        successes > calls / 20 && successes < calls / 2,
+        successes > calls / 10 && successes < calls * 9 / 10,
         "{successes} of {calls}"
     );
 }

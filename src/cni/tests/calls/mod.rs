@@ -32,8 +32,9 @@ impl fmt::Debug for Case {
     }
 }
 
-/// A right configuration for any plugin type, with everything that a caller may send.
-fn right(version: &str, state: &str) -> Value {
+/// A right configuration for any plugin type; a `rich` one has everything that a caller may
+/// send, but asks for more than there is.
+fn right(version: &str, state: &str, rich: bool) -> Value {
     let dns = json!({ "nameservers": ["10.1.0.1"], "domain": "d", "search": [], "options": [] });
     let routes = json!([{ "dst": "0.0.0.0/0", "gw": "10.1.0.1" }, { "dst": "::/0", "mtu": 1400 }]);
     let earlier = if version < "0.3.0" {
@@ -46,7 +47,7 @@ fn right(version: &str, state: &str) -> Value {
             "ips": [{ "version": "4", "interface": 1, "address": "10.1.0.5/16", "gateway": "10.1.0.1" }],
         })
     };
-    json!({
+    let mut config = json!({
         "cniVersion": version, "name": "net", "type": "moat", "prevResult": earlier, "dns": dns,
         "bridge": "mtfuzz", "isGateway": true, "ipMasq": true, "mtu": 1400, "hairpinMode": false,
         "ingressPolicy": "open", "snat": true, "sysctl": {}, "promisc": false, "backend": "",
@@ -57,58 +58,69 @@ fn right(version: &str, state: &str) -> Value {
             "addresses": [{ "address": "10.1.0.6/16", "gateway": "10.1.0.1" }],
         },
         "capabilities": { "portMappings": true, "ips": true },
-        "args": { "cni": { "ips": ["10.1.0.8"], "mac": "02:00:00:00:00:08", "labels": [{ "key": "a", "value": "b" }] } },
+        "args": { "cni": { "mac": "02:00:00:00:00:08", "labels": [{ "key": "a", "value": "b" }] } },
         "runtimeConfig": {
             "portMappings": [{ "HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "" }],
-            "ips": ["10.1.0.9/16"], "mac": "02:00:00:00:00:09", "aliases": { "net": ["x"] },
-            "ipRanges": [[{ "subnet": "10.1.0.0/16" }]],
+            "mac": "02:00:00:00:00:09", "aliases": { "net": ["x"] },
             "bandwidth": { "ingressRate": 1000, "ingressBurst": 8000, "egressRate": 0, "egressBurst": 0 },
             "dns": { "Servers": ["10.1.0.1"], "Searches": null, "Options": [] },
-            "io.kubernetes.cri.pod-annotations": { "moat.dev/labels": "a=b", "moat.dev/links": "db:5432/tcp" },
+            "io.kubernetes.cri.pod-annotations": { "moat.dev/labels": "a=b" },
         },
         "cni.dev/valid-attachments": [{ "containerID": "c1", "ifname": "eth0" }],
-    })
+    });
+    if rich {
+        config["args"]["cni"]["ips"] = json!(["10.1.0.8"]);
+        config["runtimeConfig"]["ips"] = json!(["10.1.0.9/16", "fd01::9"]);
+        config["runtimeConfig"]["io.kubernetes.cri.pod-annotations"]["moat.dev/links"] = json!("db:5432/tcp");
+        config["runtimeConfig"]["ipRanges"] = json!([[{ "subnet": "10.1.0.0/16" }]]);
+    }
+    config
 }
 
 /// A value for one variable, mostly right.
 fn variable(right: String, wrong: &'static str) -> impl Strategy<Value = String> {
-    prop_oneof![9 => Just(right), 1 => wrong.prop_map(String::from), 1 => Just(String::new())]
+    prop_oneof![28 => Just(right), 1 => wrong.prop_map(String::from), 1 => Just(String::new())]
 }
 
-/// `CNI_ARGS`; the environment holds no NUL.
+/// `CNI_ARGS`.
 fn args() -> impl Strategy<Value = String> {
     let pair = (
         "IP|MAC|GATEWAY|IgnoreUnknown|K8S_POD_NAME|[a-zA-Z=;]{0,3}",
-        "1|true|10.1.0.7|02:00:00:00:00:06|fd01::7|[^\0]{0,5}",
+        "1|true|10.1.0.7|02:00:00:00:00:06|fd01::7|.{0,5}",
     );
     let pair = pair.prop_map(|(k, v)| format!("{k}={v}"));
     let pairs = proptest::collection::vec(pair, 0..4).prop_map(|p| p.join(";"));
-    prop_oneof![4 => Just("IgnoreUnknown=1;K8S_POD_NAME=p".to_owned()), 4 => pairs, 1 => "[^\0]{0,20}"]
+    prop_oneof![20 => Just("IgnoreUnknown=1;K8S_POD_NAME=p".to_owned()), 3 => pairs, 1 => ".{0,20}"]
 }
 
 /// Calls about the namespace at `netns`, whose state is kept below `state`.
 pub fn cases(netns: &str, state: &str) -> impl Strategy<Value = Case> + use<> {
     let (netns, state) = (netns.to_owned(), state.to_owned());
-    let verb = prop_oneof![9 => select(&VERBS[..]).prop_map(String::from), 1 => "[A-Z]{0,6}"];
-    let version = select(&VERSIONS[..]);
+    let verb = prop_oneof![28 => select(&VERBS[..]).prop_map(String::from), 1 => "[A-Z]{0,6}"];
+    // Only the last has all verbs.
+    let version = prop_oneof![1 => select(&VERSIONS[..]), 1 => Just("1.1.0")];
     let variables = (
         verb,
-        variable("c1".into(), "[^\0]{0,80}"),
-        variable(netns, "[^\0]{0,80}"),
-        variable("eth0".into(), "[^\0]{0,20}"),
+        variable("c1".into(), ".{0,80}"),
+        variable(netns, ".{0,80}"),
+        variable("eth0".into(), ".{0,20}"),
         args(),
     );
-    (version, spoil::spoiling(), variables).prop_map(move |(version, spoiling, variables)| {
-        let (verb, container, netns, ifname, args) = variables;
-        Case {
-            env: vec![
+    (version, any::<bool>(), spoil::spoiling(), variables).prop_map(
+        move |(version, rich, spoiling, variables)| {
+            let (verb, container, netns, ifname, args) = variables;
+            let env = [
                 ("CNI_COMMAND", verb),
                 ("CNI_CONTAINERID", container),
                 ("CNI_NETNS", netns),
                 ("CNI_IFNAME", ifname),
                 ("CNI_ARGS", args),
-            ],
-            stdin: spoiling.apply(right(version, &state)),
-        }
-    })
+            ];
+            Case {
+                // The environment of a process cannot hold a NUL.
+                env: env.map(|(k, v)| (k, v.replace('\0', ""))).into(),
+                stdin: spoiling.apply(right(version, &state, rich)),
+            }
+        },
+    )
 }

@@ -110,7 +110,7 @@ fn breaking() -> impl Strategy<Value = Break> {
 
 fn cutting() -> impl Strategy<Value = Cut> {
     prop_oneof![
-        12 => Just(Cut::Nothing),
+        20 => Just(Cut::Nothing),
         1 => any::<Index>().prop_map(Cut::Until),
         1 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Cut::Insert(at, byte)),
         1 => select(vec!["\u{feff}", " \n", "[", "{}"]).prop_map(Cut::Before),

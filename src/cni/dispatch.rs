@@ -9,7 +9,7 @@ use super::read;
 use crate::ops;
 
 /// The plugin types, one a line.
-const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[];
+const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[|| Box::new(super::moat::Moat)];
 
 /// The plugin type that answers to a name.
 #[must_use]

@@ -16,6 +16,8 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod cni;
+mod cni_faults;
 mod crash;
 mod cut;
 mod faults;
@@ -28,6 +30,7 @@ mod links;
 mod names;
 mod net;
 mod parallel;
+mod pods;
 mod ports;
 mod runtime;
 mod trace;
@@ -48,6 +51,8 @@ fn main() {
         parallel::STORIES,
         input::STORIES,
         runtime::STORIES,
+        cni::STORIES,
+        cni_faults::STORIES,
     ]
     .concat();
     harness::main(&stories);

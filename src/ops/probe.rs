@@ -2,6 +2,7 @@
 //! other. What the receiver sees decides, not a timeout alone.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Error, Result};
@@ -12,10 +13,10 @@ use crate::model::Proto;
 /// One packet to send.
 #[derive(Clone, Debug)]
 pub struct Shot {
-    /// Process in the sender's namespace.
-    pub from: i32,
-    /// Process in the receiver's namespace.
-    pub to: i32,
+    /// The sender's namespace.
+    pub from: PathBuf,
+    /// The receiver's namespace.
+    pub to: PathBuf,
     pub source: IpAddr,
     pub target: IpAddr,
     pub proto: Proto,
@@ -31,10 +32,9 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// # Errors
 /// A namespace cannot be entered or a socket not be made.
 pub fn send(shot: &Shot) -> Result<Probe> {
-    let (from, to) = (netns(shot.from), netns(shot.to));
     let seen = wire::shoot(
-        &from,
-        &to,
+        &shot.from,
+        &shot.to,
         shot.source,
         shot.target,
         shot.proto,
@@ -45,10 +45,6 @@ pub fn send(shot: &Shot) -> Result<Probe> {
         reached: seen.arrived,
         detail: seen.words,
     })
-}
-
-fn netns(pid: i32) -> std::path::PathBuf {
-    format!("/proc/{pid}/ns/net").into()
 }
 
 /// Whether something in a container listens on a port, by the kernel's own tables.

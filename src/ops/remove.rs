@@ -285,7 +285,22 @@ pub fn make_dirs(moat: &Moat, id: &str) -> Result<()> {
 }
 
 impl Moat {
-    /// A container by name or id.
+    /// A container whose processes are ours, by name or id.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], or it came through CNI.
+    pub fn find_own(&self, key: &str) -> Result<Container> {
+        let c = self.find(key)?;
+        if c.name.is_through_cni() {
+            return Err(Error::Refused {
+                what: format!("`{}` came through CNI: its processes are its runtime's", c.name),
+                hint: "ask the runtime that started it".into(),
+            });
+        }
+        Ok(c)
+    }
+
+    /// A container by name or id, or by what its runtime calls it.
     ///
     /// # Errors
     /// [`Error::Unknown`], with a name that is like it.

@@ -30,11 +30,7 @@ pub struct Probe {
 /// A party does not exist, or a probe cannot be sent.
 pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: bool) -> Result<Answer> {
     let mut moat = Moat::settled(place)?;
-    for party in [from, to] {
-        if let Party::Container(name) = party {
-            moat.find(name.as_str())?;
-        }
-    }
+    let (from, to) = (&known(&moat, from)?, &known(&moat, to)?);
     let world = moat.world()?;
     let families = families(&world, from, to);
     let decisions: Vec<(Family, Decision)> = families
@@ -59,6 +55,14 @@ pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: b
         answer.probe = Some(send(&mut moat, &world, from, to, service, &families)?);
     }
     Ok(answer)
+}
+
+/// The party by the name that is recorded.
+fn known(moat: &Moat, party: &Party) -> Result<Party> {
+    Ok(match party {
+        Party::Container(name) => Party::Container(moat.find(name.as_str())?.name),
+        other => other.clone(),
+    })
 }
 
 /// The families both ends have; of an address, its own.
@@ -118,14 +122,14 @@ fn send(
             hint: "leave --probe out for the host and the world".into(),
         });
     };
-    let pid_of = |moat: &Moat, name| -> Result<i32> {
-        let c = moat.store.container(name)?;
-        c.and_then(|c| c.pid).map(|p| p.0).ok_or_else(|| Error::Refused {
+    let netns_of = |moat: &Moat, name| -> Result<std::path::PathBuf> {
+        let endpoint = moat.store.endpoint(name)?;
+        endpoint.and_then(|(_, path)| path).ok_or_else(|| Error::Refused {
             what: format!("container `{name}` does not run"),
             hint: "`moat ps -a` shows its state".into(),
         })
     };
-    let (pa, pb) = (pid_of(moat, a.as_str())?, pid_of(moat, b.as_str())?);
+    let (pa, pb) = (netns_of(moat, a)?, netns_of(moat, b)?);
     let (proto, port) = match service {
         Service::Any | Service::Proto(Proto::Icmp) => (Proto::Icmp, 0),
         Service::Proto(p) => (p, 1),
@@ -144,8 +148,8 @@ fn send(
             continue;
         };
         let seen = probe::send(&probe::Shot {
-            from: pa,
-            to: pb,
+            from: pa.clone(),
+            to: pb.clone(),
             source,
             target,
             proto,

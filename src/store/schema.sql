@@ -34,7 +34,9 @@ CREATE TABLE endpoints (
     cookie TEXT,
     -- the interface's name inside; names that others call it by, and further routes, as JSON
     iface TEXT NOT NULL DEFAULT 'eth0',
-    aliases TEXT NOT NULL DEFAULT '[]', routes TEXT NOT NULL DEFAULT '[]');
+    aliases TEXT NOT NULL DEFAULT '[]', routes TEXT NOT NULL DEFAULT '[]',
+    -- another interface of the namespace has the default routes
+    further INTEGER NOT NULL DEFAULT 0);
 CREATE UNIQUE INDEX endpoints_ip4 ON endpoints(ip4);
 CREATE UNIQUE INDEX endpoints_ip6 ON endpoints(ip6);
 CREATE UNIQUE INDEX endpoints_mac ON endpoints(network, mac);

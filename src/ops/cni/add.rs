@@ -42,11 +42,11 @@ pub fn add(place: &Where, request: &Request) -> Result<Attached> {
 }
 
 fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
-    let cookie = look(moat, request)?;
+    let found = look(moat, request)?;
     publish::check_free(&request.ports).map_err(|e| e.coded(101))?;
-    let entered = match record(moat, request, &cookie) {
+    let entered = match record(moat, request, &found) {
         Err(e) if is_exhausted(&e) && release_dead(moat, &request.id.network)? => {
-            record(moat, request, &cookie)
+            record(moat, request, &found)
         }
         other => other,
     };
@@ -63,8 +63,16 @@ fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
     }
 }
 
-/// Whether the namespace is there and the interface's name free in it; what tells it from others.
-fn look(moat: &mut Moat, request: &Request) -> Result<String> {
+/// A namespace as it was found.
+struct Found {
+    /// What tells it from others.
+    cookie: String,
+    /// It has default routes already.
+    leads_out: bool,
+}
+
+/// Whether the namespace is there, and the interface's name free in it.
+fn look(moat: &mut Moat, request: &Request) -> Result<Found> {
     let path = request.netns.display();
     let Some(cookie) = cookie_of(&request.netns)? else {
         let hint = "CNI_NETNS is the path of a network namespace, as /run/netns/NAME or /proc/PID/ns/net";
@@ -75,18 +83,19 @@ fn look(moat: &mut Moat, request: &Request) -> Result<String> {
         let what = format!("an interface named `{}` exists in {path}", request.id.ifname);
         return Err(refused(what, "choose another CNI_IFNAME, or call DEL first").coded(ENVIRONMENT));
     }
-    Ok(cookie)
+    let leads_out = moat.kernel.has_default_route(&inside)?;
+    Ok(Found { cookie, leads_out })
 }
 
 /// The rows of a new attachment, with all it asks for.
 type Entered = (Name, Network, i64, Vec<Link>);
 
-fn record(moat: &mut Moat, request: &Request, cookie: &str) -> Result<Entered> {
+fn record(moat: &mut Moat, request: &Request, found: &Found) -> Result<Entered> {
     for _ in 0..ATTEMPTS {
         if moat.store.network(&request.id.network)?.is_none() {
             moat.learn_host()?;
         }
-        let entered = moat.store.write(|s| enter(moat, s, request, cookie))?;
+        let entered = moat.store.write(|s| enter(moat, s, request, found))?;
         if let Some(entered) = entered {
             return Ok(entered);
         }
@@ -95,7 +104,7 @@ fn record(moat: &mut Moat, request: &Request, cookie: &str) -> Result<Entered> {
     Err(refused(what, "try again").coded(11))
 }
 
-fn enter(moat: &Moat, s: &Store, request: &Request, cookie: &str) -> Result<Option<Entered>> {
+fn enter(moat: &Moat, s: &Store, request: &Request, found: &Found) -> Result<Option<Entered>> {
     let Some(network) = network::find_or_make(moat, s, &request.id.network, &request.network)? else {
         return Ok(None);
     };
@@ -112,7 +121,8 @@ fn enter(moat: &Moat, s: &Store, request: &Request, cookie: &str) -> Result<Opti
         routes: routes(&network, request)?,
         aliases: request.aliases.clone(),
         runtime_id: Some(request.id.container.clone()),
-        sandbox: Some((request.netns.clone(), cookie.to_owned())),
+        sandbox: Some((request.netns.clone(), found.cookie.clone())),
+        further: found.leads_out,
     };
     s.add_endpoint(&name, &network, &request.labels, &wish)?;
     let own = End::Container(name.clone());
@@ -283,7 +293,11 @@ fn describe(moat: &mut Moat, name: &Name, net: &Network) -> Result<Attached> {
     };
     let ips: Vec<_> = ips.collect();
     let defaults = ips.iter().filter_map(|(ip, _)| {
-        let all = Family::of(ip.ip()).everything();
+        let family = Family::of(ip.ip());
+        let all = match net.subnet(family) {
+            Some(own) if e.further => own.network(),
+            _ => family.everything(),
+        };
         Some((all, via(&all)?, None))
     });
     let further = e.routes.iter().filter_map(|r| Some((r.to, via(&r.to)?, r.table)));

@@ -84,7 +84,7 @@ pub struct Attached {
     pub mtu: u32,
     /// With the subnet's length, and the gateway.
     pub ips: Vec<(IpNetwork, Option<IpAddr>)>,
-    /// The default routes first.
+    /// The default routes first, or those to its own network.
     pub routes: Vec<(IpNetwork, IpAddr, Option<u32>)>,
 }
 

@@ -18,20 +18,26 @@ pub const STORIES: &[Story] = &[
     own("cni_faults::further_del_failed", |m| del(m, "fail", true)),
 ];
 
+/// A link of the configuration, which stays as long as the network.
+fn labelled(app: &str, more: &Value) -> Value {
+    let mut all = conf(more);
+    all["links"] = json!([{ "from": "label:app=x", "to": "label:app=y", "port": "80/tcp" }]);
+    all["args"] = json!({ "cni": { "labels": [{ "key": "app", "value": app }] } });
+    all
+}
+
 fn whole() -> Value {
-    conf(&json!({
-        "links": [{ "from": "label:app=x", "to": "label:app=y", "port": "80/tcp" }],
-        "args": { "cni": { "labels": [{ "key": "app", "value": "x" }] } },
+    let more = json!({
         "runtimeConfig": { "portMappings": [{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }] },
-    }))
+    });
+    labelled("x", &more)
 }
 
 /// A world, with somebody on the network or nobody.
 fn world(mode: Mode, further: bool) -> World {
     let world = World::new(mode);
     if further {
-        let y = conf(&json!({ "args": { "cni": { "labels": [{ "key": "app", "value": "y" }] } } }));
-        world.pod("keeper", &y);
+        world.pod("keeper", &labelled("y", &json!({})));
     }
     world.ok(&["ps"]);
     world

@@ -22,6 +22,7 @@ mod crash;
 mod cut;
 mod faults;
 mod faulty;
+mod fuzz;
 mod harness;
 mod heal;
 mod host;
@@ -50,6 +51,7 @@ fn main() {
         faults::STORIES,
         parallel::STORIES,
         input::STORIES,
+        fuzz::STORIES,
         runtime::STORIES,
         cni::STORIES,
         cni_faults::STORIES,

@@ -190,10 +190,8 @@ pub fn sweep(moat: &mut Moat) -> Result<()> {
 }
 
 fn tidy(moat: &mut Moat) -> Result<()> {
-    for c in moat.store.containers()? {
-        if c.phase == Phase::Running {
-            note_exit(moat, &c)?;
-        }
+    for c in moat.store.running()? {
+        note_exit(moat, &c)?;
     }
     if idle(moat)? {
         moat.exclude()?;

@@ -208,6 +208,20 @@ impl Store {
             .collect()
     }
 
+    /// The containers that are recorded as running and whose process is ours, oldest first.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn running(&self) -> Result<Vec<Container>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM containers WHERE phase='running' AND pid IS NOT NULL ORDER BY created"
+        );
+        self.rows(&sql, [], raw)?
+            .into_iter()
+            .map(|r| self.read_container(r))
+            .collect()
+    }
+
     /// Moves a container to another phase of its life.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ CREATE TABLE containers (
     pid INTEGER, started INTEGER, exit_code INTEGER, finished INTEGER,
     created INTEGER NOT NULL, auto_remove INTEGER NOT NULL,
     labels TEXT NOT NULL, spec TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX containers_running ON containers(created) WHERE phase='running' AND pid IS NOT NULL;
 CREATE TABLE endpoints (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     container TEXT NOT NULL UNIQUE, network TEXT NOT NULL REFERENCES networks(name),

@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use crate::world::Mode;
 
 /// How long one story may take.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 /// How many at once, unless `--test-threads` says otherwise.
 const AT_ONCE: usize = 2;
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::why::Probe;
 use crate::kernel::linux::probe as wire;
-use crate::model::Proto;
+use crate::model::{Proto, Service};
 
 /// One packet to send.
 #[derive(Clone, Debug)]
 pub struct Shot {
-    /// The sender's namespace.
+    /// The sender's network namespace.
     pub from: PathBuf,
-    /// The receiver's namespace.
+    /// The receiver's.
     pub to: PathBuf,
     pub source: IpAddr,
     pub target: IpAddr,
@@ -45,6 +45,16 @@ pub fn send(shot: &Shot) -> Result<Probe> {
         reached: seen.arrived,
         detail: seen.words,
     })
+}
+
+/// The packet that stands for a service: its protocol and port.
+#[must_use]
+pub fn packet(service: Service) -> (Proto, u16) {
+    match service {
+        Service::Any | Service::Proto(Proto::Icmp) => (Proto::Icmp, 0),
+        Service::Proto(p) => (p, 1),
+        Service::Ports(p, ports) => (p, ports.first),
+    }
 }
 
 /// Whether something in a container listens on a port, by the kernel's own tables.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::context::{Moat, Where};
 use super::error::{Error, Result};
 use super::probe;
-use crate::model::{Decision, Family, Flow, Party, Proto, Reason, Service, World, decide};
+use crate::model::{Decision, Family, Flow, Party, Reason, Service, World, decide};
 
 /// The answer as `moat why --json` prints it.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: b
         .collect();
     let mut answer = merge(&decisions);
     if probing {
-        answer.probe = Some(send(&mut moat, &world, from, to, service, &families)?);
+        answer.probe = Some(send(&moat, &world, from, to, service, &families)?);
     }
     Ok(answer)
 }
@@ -109,7 +109,7 @@ fn merge(decisions: &[(Family, Decision)]) -> Answer {
 
 /// Sends real packets in every family, watched for at the receiver.
 fn send(
-    moat: &mut Moat,
+    moat: &Moat,
     world: &World,
     from: &Party,
     to: &Party,
@@ -122,19 +122,8 @@ fn send(
             hint: "leave --probe out for the host and the world".into(),
         });
     };
-    let netns_of = |moat: &Moat, name| -> Result<std::path::PathBuf> {
-        let endpoint = moat.store.endpoint(name)?;
-        endpoint.and_then(|(_, path)| path).ok_or_else(|| Error::Refused {
-            what: format!("container `{name}` does not run"),
-            hint: "`moat ps -a` shows its state".into(),
-        })
-    };
-    let (pa, pb) = (netns_of(moat, a)?, netns_of(moat, b)?);
-    let (proto, port) = match service {
-        Service::Any | Service::Proto(Proto::Icmp) => (Proto::Icmp, 0),
-        Service::Proto(p) => (p, 1),
-        Service::Ports(p, ports) => (p, ports.first),
-    };
+    let (sender, receiver) = (moat.netns_of(a)?, moat.netns_of(b)?);
+    let (proto, port) = probe::packet(service);
     let mut reached = true;
     let mut details = Vec::new();
     for family in families {
@@ -148,8 +137,8 @@ fn send(
             continue;
         };
         let seen = probe::send(&probe::Shot {
-            from: pa.clone(),
-            to: pb.clone(),
+            from: sender.clone(),
+            to: receiver.clone(),
             source,
             target,
             proto,

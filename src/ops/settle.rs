@@ -223,10 +223,7 @@ impl Moat {
         if world.networks.is_empty() {
             return Ok(State::new());
         }
-        for gone in self.detached()? {
-            world.endpoints.remove(&gone);
-        }
-        world.host = self.host_addresses()?;
+        self.complete(&mut world)?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
         Ok(desired::everything(
@@ -373,8 +370,17 @@ impl Moat {
     /// When store or kernel cannot be read.
     pub fn world(&mut self) -> Result<World> {
         let mut world = self.store.world(now())?.0;
-        world.host = self.host_addresses()?;
+        self.complete(&mut world)?;
         Ok(world)
+    }
+
+    /// What the store cannot know: the host's addresses, and who is gone without a word.
+    fn complete(&mut self, world: &mut World) -> Result<()> {
+        for gone in self.detached()? {
+            world.endpoints.remove(&gone);
+        }
+        world.host = self.host_addresses()?;
+        Ok(())
     }
 }
 

@@ -141,6 +141,11 @@ fn of(c: &Container) -> Option<Id> {
         .filter(|_| c.name.is_through_cni())
 }
 
+/// What its runtime calls a container; `None` for one of our own.
+pub(super) fn runtime_id(c: &Container) -> Option<String> {
+    of(c).map(|id| id.container)
+}
+
 /// Opens the world as a runtime wants it: with bounded patience.
 fn open(place: &Where) -> Result<Moat> {
     let mut moat = Moat::open(place)?;

@@ -9,7 +9,10 @@ use super::read;
 use crate::ops;
 
 /// The plugin types, one a line.
-const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[|| Box::new(super::moat::Moat)];
+const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[
+    || Box::new(super::moat::Moat),
+    || Box::new(super::classic::HostLocal),
+];
 
 /// The plugin type that answers to a name.
 #[must_use]

@@ -56,6 +56,8 @@ impl Range {
         last: Option<IpAddr>,
         gateway: Option<IpAddr>,
     ) -> Result<Self, RangeError> {
+        let canonical = |ip: Option<IpAddr>| ip.map(|ip| ip.to_canonical());
+        let (first, last, gateway) = (canonical(first), canonical(last), canonical(gateway));
         let (family, network) = (Family::of(subnet.ip()), subnet.network());
         if subnet.prefix() + 2 > family.bits() {
             return Err(RangeError::Small(subnet));

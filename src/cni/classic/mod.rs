@@ -1,0 +1,35 @@
+//! The plugin types of the reference that make no interface: their configurations are read
+//! here, what they do is in `ops::classic`.
+
+mod host_local;
+
+pub use host_local::HostLocal;
+
+use super::call::{Call, Version};
+use super::error::{Error, Result, code};
+use super::json::Node;
+use super::result::Route;
+use super::shape;
+use crate::model::Family;
+
+/// `ipam` of the configuration: address plugins get that of the plugin that calls them.
+fn ipam(call: &Call) -> Result<Node<'_>> {
+    let missing = || Error::new(code::CONFIG, "IPAM config missing 'ipam' key");
+    call.conf().get("ipam").ok_or_else(missing)
+}
+
+fn routes(ipam: &Node<'_>) -> Result<Vec<Route>> {
+    ipam.object()?.list("routes", shape::route)
+}
+
+/// Versions before 0.3.0 have a place for one address of each family.
+fn sayable(call: &Call, families: impl Iterator<Item = Family>) -> Result<()> {
+    let families: Vec<Family> = families.collect();
+    let count = |family| families.iter().filter(|f| **f == family).count();
+    if call.version >= Version::V030 || Family::BOTH.into_iter().all(|f| count(f) <= 1) {
+        return Ok(());
+    }
+    let version = call.version.as_str();
+    let msg = format!("CNI version {version} does not support more than 1 address per family");
+    Err(Error::new(code::CONFIG, msg))
+}

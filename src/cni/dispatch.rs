@@ -12,6 +12,8 @@ use crate::ops;
 const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[
     || Box::new(super::moat::Moat),
     || Box::new(super::classic::HostLocal),
+    || Box::new(super::classic::Loopback),
+    || Box::new(super::classic::Static),
 ];
 
 /// The plugin type that answers to a name.

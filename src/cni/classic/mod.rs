@@ -2,8 +2,14 @@
 //! here, what they do is in `ops::classic`.
 
 mod host_local;
+mod loopback;
+mod static_;
+
+use std::path::Path;
 
 pub use host_local::HostLocal;
+pub use loopback::Loopback;
+pub use static_::Static;
 
 use super::call::{Call, Version};
 use super::error::{Error, Result, code};
@@ -11,6 +17,12 @@ use super::json::Node;
 use super::result::Route;
 use super::shape;
 use crate::model::Family;
+
+/// The container's namespace; ADD and CHECK come with one.
+fn netns(call: &Call) -> Result<&Path> {
+    let missing = || Error::new(code::ENVIRONMENT, "required env variables [CNI_NETNS] missing");
+    call.netns.as_deref().ok_or_else(missing)
+}
 
 /// `ipam` of the configuration: address plugins get that of the plugin that calls them.
 fn ipam(call: &Call) -> Result<Node<'_>> {

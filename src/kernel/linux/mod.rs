@@ -29,6 +29,7 @@ mod survey;
 mod sysctl;
 #[cfg(test)]
 mod tests;
+pub mod tune;
 mod wire;
 
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use self::conntrack::Flows;
 pub use self::identity::{cookie_of, netns_cookie};
 use self::namespace::Namespace;
-pub use self::namespace::remove as release_namespace;
+pub use self::namespace::{is_namespace, remove as release_namespace};
 use self::nfnl::Nfnl;
 use self::nft::Nft;
 use self::rtnl::Rtnl;

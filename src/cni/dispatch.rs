@@ -14,6 +14,7 @@ const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[
     || Box::new(super::classic::HostLocal),
     || Box::new(super::classic::Loopback),
     || Box::new(super::classic::Static),
+    || Box::new(super::classic::Tune),
 ];
 
 /// The plugin type that answers to a name.

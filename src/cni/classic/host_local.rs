@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::{ipam, routes, sayable};
+use super::{holder, ipam, routes, sayable, valid};
 use crate::cni::Plugin;
 use crate::cni::call::Call;
 use crate::cni::error::{Error, Result, code};
@@ -11,7 +11,6 @@ use crate::cni::json::Node;
 use crate::cni::result::{Dns, Ip, Outcome};
 use crate::cni::runtime::{IpRange, ip_range};
 use crate::model::{Range, RangeSet};
-use crate::ops::Holder;
 use crate::ops::classic::host_local::{self, Lease, Pool};
 
 /// The plugin type.
@@ -50,11 +49,7 @@ impl Plugin for HostLocal {
     }
 
     fn gc(&self, call: &Call) -> Result<()> {
-        let valid = call.valid_attachments()?.into_iter().map(|a| Holder {
-            container: a.container,
-            ifname: a.ifname,
-        });
-        Ok(pool(call)?.gc(&valid.collect::<Vec<_>>())?)
+        Ok(pool(call)?.gc(&valid(call)?)?)
     }
 
     fn status(&self, call: &Call) -> Result<()> {
@@ -63,13 +58,6 @@ impl Plugin for HostLocal {
             code: code::NOT_READY,
             ..e
         })
-    }
-}
-
-fn holder(call: &Call) -> Holder {
-    Holder {
-        container: call.container.clone(),
-        ifname: call.ifname.clone(),
     }
 }
 

@@ -4,12 +4,14 @@
 mod host_local;
 mod loopback;
 mod static_;
+mod tuning;
 
 use std::path::Path;
 
 pub use host_local::HostLocal;
 pub use loopback::Loopback;
 pub use static_::Static;
+pub use tuning::Tune;
 
 use super::call::{Call, Version};
 use super::error::{Error, Result, code};
@@ -17,11 +19,31 @@ use super::json::Node;
 use super::result::Route;
 use super::shape;
 use crate::model::Family;
+use crate::ops::Holder;
 
 /// The container's namespace; ADD and CHECK come with one.
 fn netns(call: &Call) -> Result<&Path> {
     let missing = || Error::new(code::ENVIRONMENT, "required env variables [CNI_NETNS] missing");
     call.netns.as_deref().ok_or_else(missing)
+}
+
+/// Whose attachment it is.
+fn holder(call: &Call) -> Holder {
+    Holder {
+        container: call.container.clone(),
+        ifname: call.ifname.clone(),
+    }
+}
+
+/// Whose attachments GC is to leave alone.
+fn valid(call: &Call) -> Result<Vec<Holder>> {
+    let all = call.valid_attachments()?.into_iter();
+    Ok(all
+        .map(|a| Holder {
+            container: a.container,
+            ifname: a.ifname,
+        })
+        .collect())
 }
 
 /// `ipam` of the configuration: address plugins get that of the plugin that calls them.

@@ -5,6 +5,7 @@
 //! path is noticed at the start of each call.
 
 mod apply;
+mod bucket;
 mod change;
 mod conntrack;
 mod dump;
@@ -14,6 +15,7 @@ mod farewell;
 pub mod foreign;
 mod has;
 mod identity;
+pub mod limit;
 mod links;
 mod namespace;
 mod nfnl;

@@ -5,6 +5,7 @@
 //! `IFF_PROMISC` is what somebody asked for; `IFLA_PROMISCUITY` counts all who did, a bridge
 //! for its ports and packet sockets, too.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -39,6 +40,19 @@ pub struct Iface {
     pub up: bool,
     /// All properties that it has.
     pub tuning: Tuning,
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            self.mac.map(|m| format!("MAC {m}")),
+            self.mtu.map(|n| format!("MTU {n}")),
+            self.promisc.map(|b| format!("promisc {b}")),
+            self.allmulti.map(|b| format!("allmulti {b}")),
+            self.tx_queue.map(|n| format!("queue length {n}")),
+        ];
+        f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Linux {
@@ -89,7 +103,7 @@ impl Linux {
         let set = self
             .rtnl(at)?
             .change(Message::SetLink(message(name, to)), Mode::Change);
-        set.map_err(step(format!("changing interface {name}: {to:?}")))
+        set.map_err(step(format!("giving interface {name} {to}")))
     }
 
     /// Values of `/proc/sys/net` in a namespace; `None` for a key that does not exist.

@@ -3,6 +3,7 @@
 
 pub mod host_local;
 pub mod loopback;
+pub mod tuning;
 
 use std::path::Path;
 

@@ -11,6 +11,7 @@ use crate::ops;
 /// The plugin types, one a line.
 const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[
     || Box::new(super::moat::Moat),
+    || Box::new(super::classic::Bandwidth),
     || Box::new(super::classic::HostLocal),
     || Box::new(super::classic::Loopback),
     || Box::new(super::classic::Static),

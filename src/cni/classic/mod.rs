@@ -1,13 +1,15 @@
 //! The plugin types of the reference that make no interface: their configurations are read
 //! here, what they do is in `ops::classic`.
 
+mod bandwidth;
 mod host_local;
 mod loopback;
 mod static_;
 mod tuning;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+pub use bandwidth::Bandwidth;
 pub use host_local::HostLocal;
 pub use loopback::Loopback;
 pub use static_::Static;
@@ -16,10 +18,40 @@ pub use tuning::Tune;
 use super::call::{Call, Version};
 use super::error::{Error, Result, code};
 use super::json::Node;
-use super::result::Route;
+use super::result::{Outcome, Route};
 use super::shape;
 use crate::model::Family;
-use crate::ops::Holder;
+use crate::ops::classic::Key;
+use crate::ops::{DEFAULT_DATA, DEFAULT_ROOT, Holder, Where};
+
+/// Which world the call is about.
+fn place(call: &Call) -> Where {
+    let path = |name: &str, default: &str| {
+        let value = call.env.get(std::ffi::OsStr::new(name));
+        value
+            .filter(|v| !v.is_empty())
+            .map_or_else(|| PathBuf::from(default), PathBuf::from)
+    };
+    Where {
+        root: path("MOAT_ROOT", DEFAULT_ROOT),
+        data: path("MOAT_DATA", DEFAULT_DATA),
+    }
+}
+
+fn key(call: &Call, plugin: &str) -> Key {
+    Key {
+        plugin: plugin.to_owned(),
+        network: call.name.clone(),
+        container: call.container.clone(),
+        ifname: call.ifname.clone(),
+    }
+}
+
+/// Interfaces of the host in a result.
+fn on_host(outcome: &Outcome) -> Vec<&str> {
+    let host = outcome.interfaces.iter().filter(|i| i.sandbox.is_empty());
+    host.map(|i| i.name.as_str()).collect()
+}
 
 /// The container's namespace; ADD and CHECK come with one.
 fn netns(call: &Call) -> Result<&Path> {

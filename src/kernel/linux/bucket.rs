@@ -2,7 +2,7 @@
 //! which the crate does not know, and the numbers in them.
 //!
 //! The bucket's size is told as the time it takes to fill at the rate, in ticks of 64 ns
-//! (`PSCHED_SHIFT`); the kernel keeps at most 2³² ns of it.
+//! (`PSCHED_SHIFT` in `include/net/pkt_sched.h`).
 
 use netlink_packet_core::{DefaultNla, Nla as _};
 use netlink_packet_route::tc::{TcAttribute, TcMessage, TcOption};
@@ -23,7 +23,7 @@ const SIZE: usize = 36;
 
 /// How long a packet may wait, in microseconds; the reference's value.
 const LATENCY: u128 = 25_000;
-const NANOSECONDS_OF_TICK: u64 = 64;
+const NANOSECONDS_OF_TICK: u128 = 64;
 
 /// As the kernel takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +47,8 @@ impl Bucket {
         Self {
             rate,
             limit: narrow(wide * LATENCY / 1_000_000 + u128::from(burst)),
-            buffer: narrow(u128::from(filling) * 1000 / u128::from(NANOSECONDS_OF_TICK)),
+            buffer: narrow(u128::from(filling) * 1000 / NANOSECONDS_OF_TICK),
         }
-    }
-
-    /// Whether the kernel would show `wanted` like this.
-    pub fn is(self, wanted: Self) -> bool {
-        let kept = u64::from(wanted.buffer) * NANOSECONDS_OF_TICK;
-        let kept = kept.min(u32::MAX.into()) / NANOSECONDS_OF_TICK;
-        self.rate == wanted.rate && self.limit == wanted.limit && u64::from(self.buffer) == kept
     }
 
     pub fn options(self) -> Vec<TcOption> {

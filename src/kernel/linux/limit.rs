@@ -231,8 +231,7 @@ fn amiss(
     };
     let index = iface.header.index;
     let other = |here: &mut Rtnl, index, limit: Limit| -> io::Result<bool> {
-        let found = bucket_of(here, index)?;
-        Ok(found.is_none_or(|found| !found.is(Bucket::of(limit))))
+        Ok(bucket_of(here, index)? != Some(Bucket::of(limit)))
     };
     if let Some(limit) = to
         && other(here, index, limit)?
@@ -261,7 +260,7 @@ fn amiss(
 /// The bucket at an interface's root. Listing is not needed: the kernel answers for one.
 fn bucket_of(here: &mut Rtnl, index: u32) -> io::Result<Option<Bucket>> {
     let message = message(index, TcHandle::UNSPEC, TcHandle::ROOT);
-    match here.ask(Message::GetQueueDiscipline(message)) {
+    match here.ask_echo(Message::GetQueueDiscipline(message)) {
         Ok(found) => Ok(found.iter().find_map(|m| match m {
             Message::NewQueueDiscipline(q) => Bucket::read(q),
             _ => None,

@@ -35,7 +35,7 @@ pub struct Tuning {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Iface {
     pub index: u32,
-    /// The index of its other end, where that is a namespace's.
+    /// The index of a veth's other end, in the namespace where that is.
     pub peer: Option<u32>,
     pub up: bool,
     /// All properties that it has.
@@ -167,7 +167,7 @@ fn read(link: &LinkMessage) -> Iface {
             LinkAttribute::Mtu(n) => to.mtu = Some(*n),
             LinkAttribute::TxQueueLen(n) => to.tx_queue = Some(*n),
             LinkAttribute::Promiscuity(n) => to.promisc = Some(*n > 0),
-            LinkAttribute::Link(n) => iface.peer = Some(*n).filter(|n| *n != link.header.index),
+            LinkAttribute::Link(n) => iface.peer = Some(*n),
             _ => {}
         }
     }

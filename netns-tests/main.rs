@@ -16,6 +16,9 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod cni_bandwidth;
+mod cni_classic;
+mod cni_tuning;
 mod crash;
 mod cut;
 mod faults;
@@ -29,6 +32,7 @@ mod links;
 mod names;
 mod net;
 mod parallel;
+mod plugin;
 mod ports;
 mod runtime;
 mod trace;
@@ -50,6 +54,9 @@ fn main() {
         input::STORIES,
         fuzz::STORIES,
         runtime::STORIES,
+        cni_classic::STORIES,
+        cni_tuning::STORIES,
+        cni_bandwidth::STORIES,
     ]
     .concat();
     harness::main(&stories);

@@ -12,6 +12,7 @@ use ipnetwork::IpNetwork;
 
 use crate::model::RangeSet;
 use crate::ops::error::{Error, Result};
+use crate::ops::fault;
 use crate::ops::lock::{self, Lock};
 use crate::store::{Holder, Leases, lease_dir};
 
@@ -77,6 +78,7 @@ impl Pool {
             return Ok(());
         };
         for ip in leases.of(holder)? {
+            fault::step("releasing an address")?;
             leases.release(ip)?;
         }
         Ok(())
@@ -161,6 +163,7 @@ fn give(
     (i, set): (usize, &RangeSet),
     wish: Option<IpAddr>,
 ) -> Result<Lease> {
+    fault::step("leasing an address")?;
     if let Some((ip, range)) = wish.and_then(|ip| Some((ip, set.range_of(ip)?))) {
         if ip == range.gateway() {
             return Err(refused(format!("the wished address is the gateway: `{ip}`")));

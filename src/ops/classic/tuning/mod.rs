@@ -15,6 +15,7 @@ use super::{kernel, sandbox};
 use crate::kernel::linux::Linux;
 pub use crate::kernel::linux::tune::Tuning;
 use crate::ops::error::{Error, Result};
+use crate::ops::fault;
 use crate::plan::Place;
 use crate::store::Holder;
 
@@ -52,6 +53,7 @@ impl Tuned {
             // Some can only be written.
             .map(|(key, _)| kernel.sysctls(&at, &[key]).ok()?.pop()?)
             .collect();
+        fault::step("changing sysctls")?;
         let done = self.change(&mut kernel, &at, &sysctls, wanted);
         if done.is_err() {
             for ((key, _), value) in sysctls.iter().zip(&before) {
@@ -82,7 +84,9 @@ impl Tuned {
         let before = only(&before, &wanted.tuning);
         let earlier = self.read()?;
         self.write(&Backup::of(&before, self.whose()).under(earlier.clone()))?;
-        let done = kernel.tune(at, ifname, &wanted.tuning);
+        let done = fault::step("changing an interface")
+            .and_then(|()| Ok(kernel.tune(at, ifname, &wanted.tuning)?))
+            .and_then(|()| fault::step("after changing an interface"));
         if done.is_err() {
             kernel.tune(at, ifname, &before)?;
             match earlier {
@@ -90,7 +94,7 @@ impl Tuned {
                 None => self.forget()?,
             }
         }
-        Ok(done?)
+        done
     }
 
     /// Puts the properties back, as far as the interface is there and takes them.

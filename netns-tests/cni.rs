@@ -21,6 +21,7 @@ pub const STORIES: &[Story] = &[
     own("cni::a_delegate_gives_addresses", a_delegate_gives_addresses),
     own("cni::many_at_once", many_at_once),
     own("cni::two_interfaces", two_interfaces),
+    own("cni::rates", rates),
     own("cni::check_finds_what_is_missing", check_finds_what_is_missing),
 ];
 
@@ -451,6 +452,28 @@ fn two_interfaces(mode: Mode) {
     w.is_clean();
 }
 
+/// Both directions are limited, and nothing of that stays.
+fn rates(mode: Mode) {
+    let w = World::new(mode);
+    let keeper = w.pod("keeper", &plain());
+    let before = w.moment();
+    let limits = json!({ "ingressRate": 8_000_000, "ingressBurst": 80_000,
+                         "egressRate": 16_000_000, "egressBurst": 160_000 });
+    let slow = conf(&json!({ "runtimeConfig": { "bandwidth": limits } }));
+    let a = w.pod("a", &slow);
+    let router = Ns::at(w.dir().join("router"), "lo");
+    let qdiscs = router.must("tc qdisc show");
+    assert!(
+        qdiscs.contains("rate 8Mbit") && qdiscs.contains("rate 16Mbit"),
+        "{qdiscs}"
+    );
+    w.is_clean();
+    w.gone(&a, &slow);
+    assert!(!router.must("tc qdisc show").contains("tbf"));
+    w.comes_to_be(&[&before], "after DEL");
+    w.gone(&keeper, &plain());
+}
+
 /// CHECK after ADD, and after each of several things was taken away.
 fn check_finds_what_is_missing(mode: Mode) {
     let w = World::new(mode);
@@ -472,6 +495,15 @@ fn check_finds_what_is_missing(mode: Mode) {
     let mut other = result.clone();
     other["ips"][0]["address"] = json!("10.88.0.77/24");
     w.refuses(&check(&other), 7);
+    let limited = json!({ "ingressRate": 8_000_000, "ingressBurst": 80_000 });
+    let more = conf(&json!({ "prevResult": result, "runtimeConfig": { "bandwidth": limited } }));
+    let call = Call {
+        verb: "CHECK",
+        id: &a.id,
+        netns: &a.netns,
+        ..Call::default()
+    };
+    w.refuses(&w.plugin(call, &more), 7);
     a.ns.must("ip addr flush dev eth0");
     w.refuses(&check(&result), 7);
     assert!(w.moat(&["fsck", "--fix"]).ok());

@@ -28,7 +28,9 @@ fn labelled(app: &str, more: &Value) -> Value {
 
 fn whole() -> Value {
     let more = json!({
-        "runtimeConfig": { "portMappings": [{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }] },
+        "runtimeConfig": { "portMappings": [{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }],
+            "bandwidth": { "ingressRate": 8_000_000, "ingressBurst": 80_000,
+                           "egressRate": 8_000_000, "egressBurst": 80_000 } },
     });
     labelled("x", &more)
 }

@@ -17,7 +17,10 @@
 #![allow(dead_code)]
 
 mod cni;
+mod cni_bandwidth;
+mod cni_classic;
 mod cni_faults;
+mod cni_tuning;
 mod crash;
 mod cut;
 mod faults;
@@ -31,6 +34,7 @@ mod links;
 mod names;
 mod net;
 mod parallel;
+mod plugin;
 mod pods;
 mod ports;
 mod runtime;
@@ -55,6 +59,9 @@ fn main() {
         runtime::STORIES,
         cni::STORIES,
         cni_faults::STORIES,
+        cni_classic::STORIES,
+        cni_tuning::STORIES,
+        cni_bandwidth::STORIES,
     ]
     .concat();
     harness::main(&stories);

@@ -117,6 +117,7 @@ pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
         .intend(&format!("remove {}", c.name), moat.me.0, moat.me.1)?;
     fault::step("killing the processes")?;
     kill_and_wait(c)?;
+    moat.unlimit(c)?;
     moat.detach(&c.name)?;
     clean(moat, c)?;
     fault::step("forgetting the container")?;

@@ -61,6 +61,7 @@ impl Plugin for Moat {
                 .is_some_and(is_ours)
         };
         let expected = Expected {
+            limits: config::limits(call)?,
             addresses: told
                 .ips
                 .iter()

@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use super::{Attached, Id, PLUGIN, Record, Request, lives, network, of, refused};
 use crate::kernel::linux::cookie_of;
 use crate::model::{End, ExtraRoute, Family, Link, Name, Network};
+use crate::ops::classic::bandwidth::Limits;
 use crate::ops::context::{Moat, Where, now};
 use crate::ops::error::{Error, Result};
 use crate::ops::{fault, link, net, publish, remove, run};
@@ -27,7 +28,11 @@ pub fn reserve(place: &Where, id: &Id, netns: &std::path::Path, delegate: &str) 
     let moat = super::open(place)?;
     moat.store.write(|s| {
         is_new(s, id)?;
-        Ok(s.put_attachment(&attachment(&moat, id, netns, Some(delegate.to_owned()), vec![])?)?)
+        let record = Record {
+            delegate: Some(delegate.to_owned()),
+            ..Record::default()
+        };
+        Ok(s.put_attachment(&attachment(&moat, id, netns, &record)?)?)
     })
 }
 
@@ -51,7 +56,7 @@ fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
         other => other,
     };
     let (name, network, intent, new_links) = entered?;
-    match attach(moat, &name, &request.id, &network, &new_links) {
+    match attach(moat, &name, request, &network, &new_links) {
         Ok(attached) => {
             moat.store.finish(intent)?;
             Ok(attached)
@@ -141,13 +146,12 @@ fn enter(moat: &Moat, s: &Store, request: &Request, found: &Found) -> Result<Opt
         s.publish(&p)?;
     }
     let addresses = s.endpoint(&name)?.map_or(vec![], |(e, _)| e.addresses);
-    let row = attachment(
-        moat,
-        &request.id,
-        &request.netns,
-        request.delegate.clone(),
+    let record = Record {
         addresses,
-    )?;
+        delegate: request.delegate.clone(),
+        slowed: request.limits.egress.is_some(),
+    };
+    let row = attachment(moat, &request.id, &request.netns, &record)?;
     s.put_attachment(&row)?;
     let intent = s.intend(&format!("attach {name}"), moat.me.0, moat.me.1)?;
     Ok(Some((name, network, intent, new_links)))
@@ -226,20 +230,14 @@ fn container(moat: &Moat, name: &Name, request: &Request) -> Result<Container> {
     })
 }
 
-fn attachment(
-    moat: &Moat,
-    id: &Id,
-    netns: &std::path::Path,
-    delegate: Option<String>,
-    addresses: Vec<IpAddr>,
-) -> Result<Attachment> {
+fn attachment(moat: &Moat, id: &Id, netns: &std::path::Path, record: &Record) -> Result<Attachment> {
     Ok(Attachment {
         key: id.key(),
         stage: Stage::Adding,
         owner: moat.me,
         netns: Some(netns.display().to_string()),
         created: now(),
-        record: json(&Record { addresses, delegate })?,
+        record: json(record)?,
     })
 }
 
@@ -252,10 +250,20 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 }
 
 /// Makes what the records say.
-fn attach(moat: &mut Moat, name: &Name, id: &Id, network: &Network, new_links: &[Link]) -> Result<Attached> {
+fn attach(
+    moat: &mut Moat,
+    name: &Name,
+    request: &Request,
+    network: &Network,
+    new_links: &[Link],
+) -> Result<Attached> {
     fault::step("making the world")?;
     moat.ensure_live()?;
     moat.attach(name)?;
+    if request.limits != Limits::default() {
+        fault::step("limiting its rates")?;
+        moat.limit(name, network, request.limits)?;
+    }
     fault::step("opening the links of the configuration")?;
     link::open_all(moat, new_links)?;
     let peers = moat.who_names(name)?;
@@ -264,7 +272,7 @@ fn attach(moat: &mut Moat, name: &Name, id: &Id, network: &Network, new_links: &
     fault::step("noting that it is attached")?;
     moat.store.write(|s| {
         s.set_phase(name, Phase::Running, moat.me)?;
-        if let Some(a) = s.attachment(&id.key())? {
+        if let Some(a) = s.attachment(&request.id.key())? {
             s.put_attachment(&Attachment {
                 stage: Stage::Added,
                 ..a

@@ -3,16 +3,19 @@
 use std::net::IpAddr;
 
 use super::{Id, refused};
+use crate::kernel::linux::limit::Limited;
+use crate::ops::classic::bandwidth::Limits;
 use crate::ops::context::Where;
 use crate::ops::error::{Error, Result};
 use crate::plan::text::Renderer;
-use crate::plan::{Object, Place, Step};
+use crate::plan::{Object, Place, Step, desired};
 
 /// What the runtime was told, as far as it is ours.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// The addresses of the interface.
     pub addresses: Vec<IpAddr>,
+    pub limits: Limits,
 }
 
 /// Whether an attachment is whole. Others may have changed the MAC, and added to it.
@@ -64,7 +67,18 @@ fn look(place: &Where, id: &Id, expected: &Expected) -> Result<()> {
             return Err(refused(format!("missing: {what}"), HINT));
         }
     }
-    Ok(())
+    let row = moat.store.network(&id.network)?.ok_or_else(unknown)?;
+    let (port, ifb) = (moat.names.port(e.id), moat.names.slowed(e.id));
+    let of = Limited {
+        at: &desired::place(&row.network),
+        iface: &port,
+        ifb: &ifb,
+    };
+    let limits = expected.limits;
+    match moat.kernel.limits_amiss(of, limits.ingress, limits.egress)? {
+        None => Ok(()),
+        Some(words) => Err(refused(words, HINT)),
+    }
 }
 
 fn is_there(moat: &mut crate::ops::context::Moat, object: &Object) -> Result<bool> {

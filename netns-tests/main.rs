@@ -16,6 +16,11 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod cni;
+mod cni_bandwidth;
+mod cni_classic;
+mod cni_faults;
+mod cni_tuning;
 mod crash;
 mod cut;
 mod faults;
@@ -29,6 +34,8 @@ mod links;
 mod names;
 mod net;
 mod parallel;
+mod plugin;
+mod pods;
 mod ports;
 mod runtime;
 mod trace;
@@ -50,6 +57,11 @@ fn main() {
         input::STORIES,
         fuzz::STORIES,
         runtime::STORIES,
+        cni::STORIES,
+        cni_faults::STORIES,
+        cni_classic::STORIES,
+        cni_tuning::STORIES,
+        cni_bandwidth::STORIES,
     ]
     .concat();
     harness::main(&stories);

@@ -116,6 +116,9 @@ pub struct Endpoint {
     /// What others call the container beside its name.
     pub aliases: Vec<String>,
     pub routes: Vec<ExtraRoute>,
+    /// Another interface of the namespace has the default routes: this one leads to its own
+    /// network alone.
+    pub further: bool,
 }
 
 impl Endpoint {

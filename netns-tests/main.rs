@@ -17,12 +17,22 @@
 #![allow(dead_code)]
 
 mod chain;
+mod chain_ends;
+mod chain_faults;
+mod chain_keys;
+mod chain_ports;
+mod chain_walls;
+mod cni;
+mod cni_bandwidth;
 mod cni_chains;
+mod cni_classic;
 mod cni_faults;
+mod cni_tuning;
 mod crash;
 mod cut;
 mod faults;
 mod faulty;
+mod fuzz;
 mod harness;
 mod heal;
 mod host;
@@ -31,6 +41,8 @@ mod links;
 mod names;
 mod net;
 mod parallel;
+mod plugin;
+mod pods;
 mod ports;
 mod runtime;
 mod trace;
@@ -50,9 +62,19 @@ fn main() {
         faults::STORIES,
         parallel::STORIES,
         input::STORIES,
+        fuzz::STORIES,
         runtime::STORIES,
-        cni_chains::STORIES,
+        cni::STORIES,
         cni_faults::STORIES,
+        cni_classic::STORIES,
+        cni_tuning::STORIES,
+        cni_bandwidth::STORIES,
+        cni_chains::STORIES,
+        chain_walls::STORIES,
+        chain_ports::STORIES,
+        chain_keys::STORIES,
+        chain_ends::STORIES,
+        chain_faults::STORIES,
     ]
     .concat();
     harness::main(&stories);

@@ -4,16 +4,21 @@ use serde_json::{Map, Value, json};
 
 use super::Plugin;
 use super::call::{Call, Env, Verb, Version};
-use super::classic;
 use super::error::{Error, Result, code};
 use super::read;
 use crate::ops;
 
 /// The plugin types, one a line.
 const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[
-    || Box::new(classic::bridge::Bridge),
-    || Box::new(classic::portmap::Portmap),
-    || Box::new(classic::firewall::Firewall),
+    || Box::new(super::moat::Moat),
+    || Box::new(super::classic::Bandwidth),
+    || Box::new(super::classic::HostLocal),
+    || Box::new(super::classic::Loopback),
+    || Box::new(super::classic::Static),
+    || Box::new(super::classic::Tune),
+    || Box::new(super::classic::Bridge),
+    || Box::new(super::classic::Portmap),
+    || Box::new(super::classic::Firewall),
 ];
 
 /// The plugin type that answers to a name.
@@ -22,11 +27,33 @@ pub fn plugin(name: &str) -> Option<Box<dyn Plugin>> {
     PLUGINS.iter().map(|make| make()).find(|p| p.name() == name)
 }
 
+/// The names of all plugin types.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    PLUGINS.iter().map(|make| make().name()).collect()
+}
+
 /// What a call prints on stdout, and the exit status: one JSON document or nothing, 0 or 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub stdout: String,
     pub code: i32,
+}
+
+impl Answer {
+    fn done(document: Option<&Value>) -> Self {
+        Self {
+            stdout: document.map(|d| format!("{d}\n")).unwrap_or_default(),
+            code: 0,
+        }
+    }
+
+    pub(super) fn failed(error: &Error, version: Version) -> Self {
+        Self {
+            stdout: format!("{}\n", error.to_json(version)),
+            code: 1,
+        }
+    }
 }
 
 /// Answers one call.
@@ -38,18 +65,8 @@ pub fn run(plugin: &dyn Plugin, env: &Env, stdin: &[u8]) -> Answer {
         Err(_) => Version::LATEST,
     };
     match answer(plugin, env, config, version) {
-        Ok(None) => Answer {
-            stdout: String::new(),
-            code: 0,
-        },
-        Ok(Some(document)) => Answer {
-            stdout: format!("{document}\n"),
-            code: 0,
-        },
-        Err(e) => Answer {
-            stdout: format!("{}\n", e.to_json(version)),
-            code: 1,
-        },
+        Ok(document) => Answer::done(document.as_ref()),
+        Err(e) => Answer::failed(&e, version),
     }
 }
 

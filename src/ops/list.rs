@@ -93,7 +93,7 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
     };
     Ok(View {
         name: c.name.clone(),
-        id: c.id.clone(),
+        id: super::cni::runtime_id(c).unwrap_or_else(|| c.id.clone()),
         net: endpoint.as_ref().map(|e| e.network.clone()),
         ips: endpoint
             .iter()
@@ -104,6 +104,7 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
         pid: c.pid.filter(|_| c.phase == Phase::Running).map(|p| p.0),
         status: match c.phase {
             Phase::Creating => "created",
+            Phase::Running if c.name.is_through_cni() && !moat.is_attached(&c.name)? => "exited",
             Phase::Running => "running",
             Phase::Exited | Phase::Removing => "exited",
         },
@@ -152,8 +153,8 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
         links: links.iter().map(|l| l.link.words()).collect(),
         gateways: network
             .iter()
-            .flat_map(|n| &n.network.subnets)
-            .map(|s| s.gateway().to_string())
+            .flat_map(|n| n.network.every_gateway())
+            .map(|g| g.to_string())
             .collect(),
         netns: endpoint
             .as_ref()

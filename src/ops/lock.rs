@@ -14,8 +14,6 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{Error, Result};
 
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// A held lock; dropping it releases it.
 pub struct Lock {
     _file: Flock<File>,
@@ -24,6 +22,8 @@ pub struct Lock {
 
 /// The lock of a world.
 pub struct Locks {
+    /// How long to wait for others; a minute if not set.
+    pub patience: Duration,
     lock: PathBuf,
     gate: PathBuf,
     links: PathBuf,
@@ -34,6 +34,7 @@ impl Locks {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self {
+            patience: Duration::from_mins(1),
             lock: dir.join("lock"),
             gate: dir.join("gate"),
             links: dir.join("links"),
@@ -44,9 +45,9 @@ impl Locks {
     /// # Errors
     /// When the files cannot be made, or after a minute.
     pub fn shared(&self) -> Result<Lock> {
-        let _gate = take(&self.gate, FlockArg::LockSharedNonblock)?;
+        let _gate = self.take(&self.gate, FlockArg::LockSharedNonblock)?;
         Ok(Lock {
-            _file: take(&self.lock, FlockArg::LockSharedNonblock)?,
+            _file: self.take(&self.lock, FlockArg::LockSharedNonblock)?,
             exclusive: false,
         })
     }
@@ -58,7 +59,7 @@ impl Locks {
     /// When the file cannot be made, or after a minute.
     pub fn links(&self) -> Result<Lock> {
         Ok(Lock {
-            _file: take(&self.links, FlockArg::LockExclusiveNonblock)?,
+            _file: self.take(&self.links, FlockArg::LockExclusiveNonblock)?,
             exclusive: true,
         })
     }
@@ -70,7 +71,7 @@ impl Locks {
     /// When the file cannot be made, or after a minute.
     pub fn classic(&self) -> Result<Lock> {
         Ok(Lock {
-            _file: take(&self.classic, FlockArg::LockExclusiveNonblock)?,
+            _file: self.take(&self.classic, FlockArg::LockExclusiveNonblock)?,
             exclusive: true,
         })
     }
@@ -78,15 +79,30 @@ impl Locks {
     /// # Errors
     /// When the files cannot be made, or after a minute.
     pub fn exclusive(&self) -> Result<Lock> {
-        let _gate = take(&self.gate, FlockArg::LockExclusiveNonblock)?;
+        let _gate = self.take(&self.gate, FlockArg::LockExclusiveNonblock)?;
         Ok(Lock {
-            _file: take(&self.lock, FlockArg::LockExclusiveNonblock)?,
+            _file: self.take(&self.lock, FlockArg::LockExclusiveNonblock)?,
             exclusive: true,
         })
     }
+
+    fn take(&self, path: &Path, how: FlockArg) -> Result<Flock<File>> {
+        take(path, how, self.patience)
+    }
 }
 
-fn take(path: &Path, how: FlockArg) -> Result<Flock<File>> {
+/// An exclusive hold on any lock file, made if it is missing.
+///
+/// # Errors
+/// When the file cannot be made, or after that time.
+pub fn exclusive(path: &Path, patience: Duration) -> Result<Lock> {
+    Ok(Lock {
+        _file: take(path, FlockArg::LockExclusiveNonblock, patience)?,
+        exclusive: true,
+    })
+}
+
+fn take(path: &Path, how: FlockArg, patience: Duration) -> Result<Flock<File>> {
     let fail = |source| Error::State {
         path: path.display().to_string(),
         source,
@@ -103,11 +119,13 @@ fn take(path: &Path, how: FlockArg) -> Result<Flock<File>> {
     loop {
         match Flock::lock(file, how) {
             Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < PATIENCE => file = back,
+            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < patience => {
+                file = back;
+            }
             Err((_, Errno::EWOULDBLOCK)) => {
                 return Err(Error::Busy {
                     path: path.display().to_string(),
-                    seconds: PATIENCE.as_secs(),
+                    seconds: patience.as_secs(),
                 });
             }
             Err((_, e)) => return Err(fail(e.into())),

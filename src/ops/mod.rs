@@ -2,6 +2,7 @@
 
 mod attach;
 pub mod classic;
+pub mod cni;
 pub mod context;
 pub mod doctor;
 mod error;
@@ -18,6 +19,7 @@ pub mod net;
 pub mod netns;
 pub mod probe;
 pub mod publish;
+pub mod reach;
 mod remove;
 pub mod run;
 mod settle;
@@ -26,8 +28,10 @@ pub mod why;
 
 pub use crate::plan::Plan;
 pub use crate::sandbox::{ExecRequest, Limits, Root, Spec, Tmpfs, Volume};
+pub use crate::store::Holder;
 pub use context::{DEFAULT_DATA, DEFAULT_ROOT, Where};
 pub use error::{Error, Result};
+pub use publish::PortMap;
 pub use remove::{plan_end, rm};
 
 /// A plan as `ip` and `nft` lines, in the words of one world.

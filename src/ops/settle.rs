@@ -3,6 +3,7 @@
 //! The check is of constant cost; what it misses, `fsck` finds. When something is off, or a
 //! dead process left an intent, everything is compared and mended under the exclusive lock.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::context::{Moat, Where, now};
@@ -208,7 +209,13 @@ impl Moat {
                 _ => {}
             }
         }
-        Ok((self.kernel.observe(&scope)?, wanted))
+        let mut present = self.kernel.observe(&scope)?;
+        // In the namespace of another runtime, what others made is theirs.
+        let theirs: BTreeSet<Place> = (self.store.cookies(None)?.into_values())
+            .map(|(path, _)| Place::Sandbox(path))
+            .collect();
+        present.retain(|o| !theirs.contains(o.place()) || wanted.contains(o));
+        Ok((present, wanted))
     }
 
     /// What should be in the kernel.
@@ -227,7 +234,7 @@ impl Moat {
         if world.networks.is_empty() {
             return Ok(State::new());
         }
-        world.host = self.host_addresses()?;
+        self.complete(&mut world)?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
         Ok(desired::everything(
@@ -376,8 +383,17 @@ impl Moat {
     /// When store or kernel cannot be read.
     pub fn world(&mut self) -> Result<World> {
         let mut world = self.store.world(now())?.0;
-        world.host = self.host_addresses()?;
+        self.complete(&mut world)?;
         Ok(world)
+    }
+
+    /// What the store cannot know: the host's addresses, and who is gone without a word.
+    fn complete(&mut self, world: &mut World) -> Result<()> {
+        for gone in self.detached()? {
+            world.endpoints.remove(&gone);
+        }
+        world.host = self.host_addresses()?;
+        Ok(())
     }
 }
 

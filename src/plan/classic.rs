@@ -81,7 +81,7 @@ fn home(address: IpNetwork) -> Object {
 #[must_use]
 pub fn masquerade(addresses: &[IpNetwork]) -> State {
     let one = |a: &IpNetwork| {
-        let set = SetName::Masq(Family::of(a.ip()));
+        let set = SetName::Hide(Family::of(a.ip()));
         [inet(set, vec![Field::Ip(a.ip())]), home(*a)]
     };
     addresses.iter().flat_map(one).collect()

@@ -111,10 +111,12 @@ pub enum SetName {
     Cidr(Family),
     CidrPort(Family),
     Public(Family),
+    Open(Family),
     Nets(Family),
+    Masq(Family),
     Any(Family),
     At(Family),
-    Masq(Family),
+    Hide(Family),
     Home(Family),
     Snat(Family),
     SnatAll(Family),
@@ -145,13 +147,14 @@ impl SetName {
                 Self::Cidr,
                 Self::CidrPort,
                 Self::Public,
+                Self::Open,
             ],
-            Table::WayOut => &[Self::Nets, Self::Any, Self::At],
+            Table::WayOut => &[Self::Nets, Self::Masq, Self::Any, Self::At],
             Table::ClassicPorts => &[],
             Table::Classic => &[
                 Self::Any,
                 Self::At,
-                Self::Masq,
+                Self::Hide,
                 Self::Home,
                 Self::Snat,
                 Self::SnatAll,
@@ -186,10 +189,12 @@ impl SetName {
         | S::Cidr(f)
         | S::CidrPort(f)
         | S::Public(f)
+        | S::Open(f)
         | S::Nets(f)
+        | S::Masq(f)
         | S::Any(f)
         | S::At(f)
-        | S::Masq(f)
+        | S::Hide(f)
         | S::Home(f)
         | S::Snat(f)
         | S::SnatAll(f)) = self
@@ -209,10 +214,10 @@ impl SetName {
         };
         match self {
             S::Source(_) => vec!["ifname", "ether_addr", addr],
-            S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Home(_) => vec![addr, addr],
+            S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Open(_) | S::Home(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
             S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
-            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) | S::Masq(_) => vec![addr],
+            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) | S::Masq(_) | S::Hide(_) => vec![addr],
             S::Public(_) | S::At(_) | S::Snat(_) | S::SnatAll(_) => {
                 vec![addr, "inet_proto", "inet_service"]
             }
@@ -243,7 +248,9 @@ impl SetName {
                 | Self::Near(_)
                 | Self::Cidr(_)
                 | Self::CidrPort(_)
+                | Self::Open(_)
                 | Self::Nets(_)
+                | Self::Masq(_)
                 | Self::Home(_)
         )
     }
@@ -265,10 +272,12 @@ impl fmt::Display for SetName {
             S::Cidr(_) => "cidr",
             S::CidrPort(_) => "cidrport",
             S::Public(_) => "public",
+            S::Open(_) => "open",
             S::Nets(_) => "nets",
+            S::Masq(_) => "masq",
             S::Any(_) => "any",
             S::At(_) => "at",
-            S::Masq(_) => "masq",
+            S::Hide(_) => "hide",
             S::Home(_) => "home",
             S::Snat(_) => "snat",
             S::SnatAll(_) => "snatall",

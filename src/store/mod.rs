@@ -8,6 +8,7 @@ mod address;
 mod attachment;
 mod container;
 mod element;
+mod leases;
 mod link;
 mod network;
 mod open;
@@ -18,11 +19,25 @@ mod world;
 pub use attachment::{Attachment, AttachmentKey, Stage};
 pub use container::{Container, NewEndpoint, Phase};
 pub use element::Held;
+pub use leases::{Holder, Leases, lease_dir};
 pub use link::LinkRow;
 pub use network::NetworkRow;
 pub use open::{Store, boot_id};
 
 impl Error {
+    /// Whether another process held the database for too long.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let code = match self {
+            Self::Database { source, .. } => source.sqlite_error_code(),
+            _ => None,
+        };
+        matches!(
+            code,
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+        )
+    }
+
     /// Whether the database itself is broken, so that only a new one helps.
     #[must_use]
     pub fn is_broken(&self) -> bool {

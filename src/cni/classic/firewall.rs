@@ -39,7 +39,7 @@ fn bridge(outcome: &Outcome) -> Result<(&str, Vec<String>)> {
         )
         .with("chain `firewall` after `bridge`")
     })?;
-    let hosts = on_host(outcome).filter(|name| *name != bridge);
+    let hosts = on_host(outcome).into_iter().filter(|name| *name != bridge);
     Ok((bridge, hosts.map(str::to_owned).collect()))
 }
 

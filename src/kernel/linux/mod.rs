@@ -5,6 +5,7 @@
 //! path is noticed at the start of each call.
 
 mod apply;
+mod bucket;
 mod change;
 mod conntrack;
 mod dump;
@@ -14,6 +15,7 @@ mod farewell;
 pub mod foreign;
 mod has;
 mod identity;
+pub mod limit;
 mod links;
 mod namespace;
 mod nfnl;
@@ -31,6 +33,7 @@ mod survey;
 mod sysctl;
 #[cfg(test)]
 mod tests;
+pub mod tune;
 mod wire;
 
 use std::collections::HashMap;
@@ -42,9 +45,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::{Flows, PortFlow};
-pub use self::identity::netns_cookie;
+pub use self::identity::{cookie_of, netns_cookie};
 use self::namespace::Namespace;
-pub use self::namespace::remove as release_namespace;
+pub use self::namespace::{is_namespace, remove as release_namespace};
 use self::nfnl::Nfnl;
 use self::nft::Nft;
 pub use self::plug::{BridgeWish, PairWish, Seen};

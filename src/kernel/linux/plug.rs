@@ -14,6 +14,7 @@ use netlink_packet_route::link::{
 
 use super::apply::ignore;
 use super::links::{self, Peer};
+use super::namespace::Namespace;
 use super::read::{self, Kind};
 use super::rtnl::{Mode, Rtnl};
 use super::{Linux, sysctl};
@@ -205,13 +206,11 @@ impl Linux {
     /// # Errors
     /// When the kernel refuses.
     pub fn unplug(&mut self, at: &Place, name: &str) -> Result<(), Error> {
-        let fail = failed(at, "removing", name);
-        let rtnl = self.rtnl(at)?;
-        let done = match at {
-            Place::Host => links::remove_unwaited(rtnl, name),
-            _ => links::remove(rtnl, name),
-        };
-        ignore(done, &[libc::ENODEV]).map_err(fail)
+        let fail = || failed(at, "removing", name);
+        let open = self.open(at)?.namespace.as_ref().map(Namespace::try_clone);
+        let namespace = open.transpose().map_err(fail())?;
+        let done = links::remove_unwaited(self.rtnl(at)?, namespace.as_ref(), name);
+        ignore(done, &[libc::ENODEV]).map_err(fail())
     }
 
     /// Writes a value under `/proc/sys`.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::linux::{BridgeWish, PairWish};
 use crate::model::Mac;
+use crate::ops::cni;
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::{Error, Result};
 use crate::ops::fault;
@@ -19,7 +20,7 @@ use crate::plan::{Place, State, classic};
 use crate::store::Stage;
 
 use super::unplug::{clear_dead, undo};
-use super::{Key, refused, sandbox};
+use super::{Key, namespace, refused};
 
 /// How long a port may take to forward, and an address to be checked for duplicates.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,8 +91,8 @@ impl Adding {
     /// The interface or its attachment exists, the namespace does not, or the kernel refused; then
     /// nothing is left behind.
     pub fn begin(place: &Where, request: Request) -> Result<Self> {
-        let mut moat = Moat::settled(place)?;
-        let inside = sandbox(&request.netns);
+        let mut moat = cni::open(place)?;
+        let inside = namespace(&request.netns);
         if moat.kernel.see(&inside, &request.key.ifname)?.is_some() {
             let (ifname, netns) = (&request.key.ifname, request.netns.display());
             let what = format!("container veth name `{ifname}` exists already in {netns}");

@@ -8,14 +8,15 @@ use ipnetwork::IpNetwork;
 
 use crate::kernel::linux::RouteWish;
 use crate::model::Mac;
+use crate::ops::cni;
 use crate::ops::context::{Moat, Where};
-use crate::ops::error::Result;
+use crate::ops::error::{Error, Result};
 use crate::ops::fault;
 use crate::plan::{MAIN, Place, classic};
 use crate::store::Stage;
 
 use super::bridge::Adding;
-use super::{Key, refused, sandbox};
+use super::{Key, namespace, refused};
 
 /// What an attachment gets from its address management.
 #[derive(Clone, Debug, Default)]
@@ -148,14 +149,10 @@ pub struct Expected {
 /// # Errors
 /// The first thing that is missing or wrong.
 pub fn check(place: &Where, key: &Key, netns: &Path, expected: &Expected) -> Result<()> {
-    let mut moat = Moat::settled(place)?;
+    let mut moat = cni::open(place)?;
     moat.has_wanted(key)?;
     check_outside(&mut moat, key, netns, expected)?;
     check_inside(&mut moat, key, netns, expected)
-}
-
-fn wrong(what: String) -> crate::ops::Error {
-    refused(what, "DEL and ADD make it anew")
 }
 
 fn check_outside(moat: &mut Moat, key: &Key, netns: &Path, expected: &Expected) -> Result<()> {
@@ -163,22 +160,24 @@ fn check_outside(moat: &mut Moat, key: &Key, netns: &Path, expected: &Expected) 
     let outer = moat.kernel.see(&Place::Host, bridge)?;
     let outer = outer
         .filter(|b| b.is_bridge)
-        .ok_or_else(|| wrong(format!("there is no bridge `{bridge}`")))?;
+        .ok_or_else(|| Error::Amiss(format!("there is no bridge `{bridge}`")))?;
     if !outer.up || (expected.promiscuous && !outer.promiscuous) {
-        return Err(wrong(format!("the bridge `{bridge}` is down or not promiscuous")));
+        return Err(Error::Amiss(format!(
+            "the bridge `{bridge}` is down or not promiscuous"
+        )));
     }
     let has: Vec<_> = moat.kernel.addresses_of(&Place::Host, bridge)?;
     for gateway in &expected.gateways {
         if !has.iter().any(|a| a.0 == *gateway) {
-            return Err(wrong(format!("the bridge `{bridge}` has lost {gateway}")));
+            return Err(Error::Amiss(format!("the bridge `{bridge}` has lost {gateway}")));
         }
     }
     let Some((name, mac)) = &expected.host else {
-        return Err(wrong("prevResult has no interface on the host".to_owned()));
+        return Err(Error::Amiss("prevResult has no interface on the host".to_owned()));
     };
-    let inner = moat.kernel.see(&sandbox(netns), &key.ifname)?;
+    let inner = moat.kernel.see(&namespace(netns), &key.ifname)?;
     let port = moat.kernel.see(&Place::Host, name)?;
-    let port = port.ok_or_else(|| wrong(format!("there is no interface `{name}`")))?;
+    let port = port.ok_or_else(|| Error::Amiss(format!("there is no interface `{name}`")))?;
     let wrongs = [
         (
             inner.and_then(|i| i.peer) != Some(port.index),
@@ -191,20 +190,20 @@ fn check_outside(moat: &mut Moat, key: &Key, netns: &Path, expected: &Expected) 
         (expected.isolated && !port.isolated, "is not isolated"),
     ];
     match wrongs.iter().find(|w| w.0) {
-        Some((_, why)) => Err(wrong(format!("`{name}` {why}"))),
+        Some((_, why)) => Err(Error::Amiss(format!("`{name}` {why}"))),
         None => Ok(()),
     }
 }
 
 fn check_inside(moat: &mut Moat, key: &Key, netns: &Path, expected: &Expected) -> Result<()> {
-    let (inside, ifname) = (sandbox(netns), &key.ifname);
+    let (inside, ifname) = (namespace(netns), &key.ifname);
     let seen = moat.kernel.see(&inside, ifname)?;
-    let seen = seen.ok_or_else(|| wrong(format!("there is no `{ifname}` in {}", netns.display())))?;
+    let seen = seen.ok_or_else(|| Error::Amiss(format!("there is no `{ifname}` in {}", netns.display())))?;
     if expected.up && !seen.up {
-        return Err(wrong(format!("`{ifname}` is down")));
+        return Err(Error::Amiss(format!("`{ifname}` is down")));
     }
     if expected.mac.is_some() && seen.mac != expected.mac {
-        return Err(wrong(format!("`{ifname}` has another MAC address")));
+        return Err(Error::Amiss(format!("`{ifname}` has another MAC address")));
     }
     let has = moat.kernel.addresses_of(&inside, ifname)?;
     if let Some(lost) = expected
@@ -212,7 +211,7 @@ fn check_inside(moat: &mut Moat, key: &Key, netns: &Path, expected: &Expected) -
         .iter()
         .find(|a| !has.iter().any(|h| h.0 == **a))
     {
-        return Err(wrong(format!("`{ifname}` has lost the address {lost}")));
+        return Err(Error::Amiss(format!("`{ifname}` has lost the address {lost}")));
     }
     let has = moat.kernel.routes_of(&inside, ifname)?;
     let is_there = |r: &RouteWish| {
@@ -222,7 +221,10 @@ fn check_inside(moat: &mut Moat, key: &Key, netns: &Path, expected: &Expected) -
         })
     };
     match expected.routes.iter().find(|r| !is_there(r)) {
-        Some(lost) => Err(wrong(format!("`{ifname}` has lost the route to {}", lost.to))),
+        Some(lost) => Err(Error::Amiss(format!(
+            "`{ifname}` has lost the route to {}",
+            lost.to
+        ))),
         None => Ok(()),
     }
 }

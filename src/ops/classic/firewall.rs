@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use crate::ops::context::{Moat, Where};
-use crate::ops::error::Result;
+use crate::ops::cni;
+use crate::ops::context::Where;
+use crate::ops::error::{Error, Result};
 use crate::plan::classic::{self, Ingress};
 use crate::plan::{Place, State};
 
@@ -25,7 +26,7 @@ pub fn add(
     policy: Option<Ingress>,
     hosts: &[String],
 ) -> Result<()> {
-    let mut moat = Moat::settled(place)?;
+    let mut moat = cni::open(place)?;
     let _lock = moat.locks.classic()?;
     let mut ports = Vec::new();
     if policy == Some(Ingress::Isolated) {
@@ -50,7 +51,7 @@ pub fn add(
 /// # Errors
 /// What is missing.
 pub fn check(place: &Where, key: &Key, policy: Option<Ingress>, hosts: &[String]) -> Result<()> {
-    let mut moat = Moat::settled(place)?;
+    let mut moat = cni::open(place)?;
     moat.has_wanted(key)?;
     if policy != Some(Ingress::Isolated) {
         return Ok(());
@@ -59,7 +60,7 @@ pub fn check(place: &Where, key: &Key, policy: Option<Ingress>, hosts: &[String]
         let port = moat.kernel.see(&Place::Host, host)?;
         if port.is_some_and(|p| p.master.is_some() && !p.isolated) {
             let what = format!("the bridge port `{host}` is not isolated");
-            return Err(super::refused(what, "DEL and ADD make it anew"));
+            return Err(Error::Amiss(what));
         }
     }
     Ok(())

@@ -6,7 +6,8 @@ use crate::ops::error::Result;
 use crate::sandbox;
 use crate::store::Attachment;
 
-use super::{PLUGINS, unplug};
+use super::attachment::PLUGINS;
+use super::unplug;
 
 impl Moat {
     fn dead_attachments(&self) -> Result<Vec<Attachment>> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use ipnetwork::IpNetwork;
 
 use crate::model::{Family, Proto};
+use crate::ops::cni;
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::{Error, Result};
 use crate::ops::publish::PortMap;
@@ -16,8 +17,9 @@ use crate::plan::classic::{self, Hidden, Mapping};
 use crate::plan::{Object, State};
 use crate::store::{self, Held};
 
+use super::Key;
+use super::attachment::lives;
 use super::want::port_flow;
-use super::{Key, sandbox};
 
 /// Publishes ports of a container that has these addresses, one of a family at most.
 ///
@@ -31,7 +33,7 @@ pub fn add(
     maps: &[Mapping],
     hidden: Hidden,
 ) -> Result<()> {
-    let mut moat = Moat::settled(place)?;
+    let mut moat = cni::open(place)?;
     let _lock = moat.locks.classic()?;
     let mut wanted = State::new();
     for address in addresses {
@@ -67,7 +69,7 @@ pub fn add(
 /// # Errors
 /// What is missing.
 pub fn check(place: &Where, key: &Key, addresses: &[IpNetwork], maps: &[Mapping]) -> Result<()> {
-    let mut moat = Moat::settled(place)?;
+    let mut moat = cni::open(place)?;
     moat.has_wanted(key)?;
     let wanted = addresses
         .iter()
@@ -77,7 +79,7 @@ pub fn check(place: &Where, key: &Key, addresses: &[IpNetwork], maps: &[Mapping]
             && !moat.has(&object)
         {
             let what = format!("the port map is missing: {}", e.identity());
-            return Err(super::refused(what, "DEL and ADD make it anew"));
+            return Err(Error::Amiss(what));
         }
     }
     Ok(())
@@ -117,10 +119,7 @@ fn claim(moat: &mut Moat, key: Option<&Key>, object: &Object) -> Result<Vec<Held
     let mut others = moat.store.holders(&e.identity())?;
     others.retain(|h| Some(&h.owner) != key);
     for Held { owner, .. } in &others {
-        let netns = moat.store.attachment(owner)?.and_then(|a| a.netns);
-        if let Some(path) = netns
-            && moat.kernel.lives(&sandbox(path.as_ref()))?
-        {
+        if moat.store.attachment(owner)?.is_some_and(|a| lives(&a)) {
             let proto = Proto::of_number(flow.proto).unwrap_or(Proto::Tcp);
             let holder = format!("{}/{}", owner.network, owner.container);
             return Err(taken(flow.host_port, proto, holder));

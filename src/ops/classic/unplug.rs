@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
+use crate::ops::cni;
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::Result;
 use crate::ops::fault;
@@ -11,7 +12,7 @@ use crate::plan::Place;
 use crate::store::{Attachment, Stage};
 
 use super::bridge::Record;
-use super::{Key, refused, sandbox};
+use super::{Key, namespace, refused};
 
 /// An attachment of the same name whose interface is gone was never taken away.
 pub(super) fn clear_dead(moat: &mut Moat, key: &Key) -> Result<()> {
@@ -85,7 +86,7 @@ fn restore_bridge(moat: &mut Moat, key: &Key, record: &Record) -> Result<()> {
 /// # Errors
 /// What would not go.
 pub fn remove(place: &Where, key: &Key, netns: Option<&Path>) -> Result<Option<serde_json::Value>> {
-    let mut moat = Moat::settled(place)?;
+    let mut moat = cni::open(place)?;
     let _lock = moat.locks.classic()?;
     let row = moat.store.attachment(key)?;
     let record = row.as_ref().map(read).unwrap_or_default();
@@ -93,7 +94,7 @@ pub fn remove(place: &Where, key: &Key, netns: Option<&Path>) -> Result<Option<s
     if record.host_veth.is_empty()
         && let Some(netns) = netns
     {
-        let inside = sandbox(netns);
+        let inside = namespace(netns);
         let alive = moat.kernel.lives(&inside)?;
         if alive && moat.kernel.see(&inside, &key.ifname)?.is_some_and(|i| i.is_veth) {
             moat.kernel.unplug(&inside, &key.ifname)?;

@@ -4,12 +4,10 @@
 use crate::kernel::Kernel as _;
 use crate::kernel::linux::{Flows, PortFlow};
 use crate::ops::context::{Moat, now};
-use crate::ops::error::Result;
+use crate::ops::error::{Error, Result};
 use crate::ops::fault;
 use crate::plan::{Element, Field, Object, Place, Plan, Ruleset, SetName, State, Step};
 use crate::store::{Attachment, AttachmentKey as Key, Held, Stage};
-
-use super::refused;
 
 fn ruleset() -> Object {
     Object::Ruleset {
@@ -74,22 +72,23 @@ impl Moat {
 
     /// Whether an attachment is recorded, and all elements it wants are there.
     pub(super) fn has_wanted(&mut self, key: &Key) -> Result<()> {
-        let missing = |what: String| refused(what, "DEL and ADD make it anew");
         if self.store.attachment(key)?.is_none() {
-            return Err(missing(format!(
+            return Err(Error::Amiss(format!(
                 "`{}` has no record of `{}`",
                 key.plugin, key.container
             )));
         }
         let wanted = elements(&self.store.held_by(key, false)?);
         if !wanted.is_empty() && !self.has(&ruleset()) {
-            return Err(missing("the nftables table is missing or changed".to_owned()));
+            return Err(Error::Amiss(
+                "the nftables table is missing or changed".to_owned(),
+            ));
         }
         for object in &wanted {
             if !self.kernel.has(object)?
                 && let Object::Element(e) = object
             {
-                return Err(missing(format!(
+                return Err(Error::Amiss(format!(
                     "the nftables element is missing: {}",
                     e.identity()
                 )));

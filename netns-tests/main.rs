@@ -21,6 +21,7 @@ mod cni_bandwidth;
 mod cni_classic;
 mod cni_faults;
 mod cni_tuning;
+mod conformance;
 mod crash;
 mod cut;
 mod faults;
@@ -62,6 +63,7 @@ fn main() {
         cni_classic::STORIES,
         cni_tuning::STORIES,
         cni_bandwidth::STORIES,
+        conformance::STORIES,
     ]
     .concat();
     harness::main(&stories);

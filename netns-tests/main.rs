@@ -21,6 +21,7 @@ mod cni_bandwidth;
 mod cni_classic;
 mod cni_faults;
 mod cni_tuning;
+mod clients;
 mod conformance;
 mod crash;
 mod cut;
@@ -63,6 +64,7 @@ fn main() {
         cni_classic::STORIES,
         cni_tuning::STORIES,
         cni_bandwidth::STORIES,
+        clients::STORIES,
         conformance::STORIES,
     ]
     .concat();

@@ -30,9 +30,10 @@ pub const PART: Part = Part {
             own_namespace,
         )
         .unlike("makes the interface first"),
-        Row::new("12", "CNI_NETNS_OVERRIDE=1 lifts that", override_).unlike("prints a result and an error"),
+        Row::new("12", "CNI_NETNS_OVERRIDE=1 lifts that", override_),
         Row::new("28", "an ADD that fails leaves nothing", fails_cleanly).unlike("a veth pair stays"),
-        Row::new("29", "addresses are usable at once: up, not tentative", usable),
+        Row::new("29", "addresses are usable at once: up, not tentative", usable)
+            .unlike("the IPv6 gateway does not answer yet"),
         Row::new(
             "30",
             "the same container and interface again, without DEL, is an error",
@@ -123,7 +124,12 @@ fn own_namespace(lab: &Lab) -> Verdict {
 }
 
 fn override_(lab: &Lab) -> Verdict {
-    let net = lab.net();
+    let mut net = lab.net();
+    if lab.subject != Subject::Moat {
+        // A namespace cannot be its own gateway.
+        net.plugins[0]["isGateway"] = json!(false);
+        net.plugins[0]["ipam"]["routes"] = json!([]);
+    }
     let call = |verb| {
         lab.about(&net, verb, "a", "/proc/self/ns/net")
             .env("CNI_NETNS_OVERRIDE", "1")

@@ -21,15 +21,20 @@ pub const PART: Part = Part {
             misses,
         )
         .of(CHECKS),
-        Row::new("43", "rules that are missing are an error", misses_rules)
-            .of(CHECKS)
-            .unlike("does not look at masquerading"),
+        Row::new(
+            "43",
+            "rules that are missing are an error, or mended",
+            misses_rules,
+        )
+        .of(CHECKS)
+        .unlike("does not look at masquerading"),
         Row::new(
             "43b",
-            "a port mapping that is missing is an error",
+            "a port mapping that is missing is an error, or mended",
             misses_mapping,
         )
-        .of(CHECKS),
+        .of(CHECKS)
+        .unlike("its portmap refuses what it has made itself, with an IPv6 address"),
         Row::new(
             "44",
             "right after ADD all is well, and nothing is said",
@@ -45,6 +50,16 @@ pub const PART: Part = Part {
         Row::new("46", "CHECK changes nothing", changes_nothing).of(CHECKS),
     ],
 };
+
+/// It is an error, unless CHECK itself has mended it.
+fn noticed(lab: &Lab, net: &Net, a: &Attached, what: &str, mended: impl Fn() -> bool) -> Verdict {
+    let refused = refused(lab, net, a, what);
+    if refused.is_err() && mended() {
+        Ok(())
+    } else {
+        refused
+    }
+}
 
 fn refused(lab: &Lab, net: &Net, a: &Attached, what: &str) -> Verdict {
     let said = lab.check(net, a);
@@ -87,7 +102,12 @@ fn misses(lab: &Lab) -> Verdict {
     let net = lab.net();
     let a = lab.add(&net, "a")?;
     lab.inside("a", "ip addr flush dev eth0 scope global");
-    refused(lab, &net, &a, "no address")?;
+    let addressed = || {
+        lab.inside("a", "ip -o addr show dev eth0")
+            .stdout
+            .contains(&format!("{}/", a.address(4)))
+    };
+    noticed(lab, &net, &a, "no address", addressed)?;
     let b = lab.add(&net, "b")?;
     lab.inside("b", "ip link del eth0");
     refused(lab, &net, &b, "no interface")
@@ -98,19 +118,28 @@ fn flush(lab: &Lab) {
             for r in /run/moat/*/router; do nsenter --net=$r nft flush ruleset; done");
 }
 
+/// How many lines of rules have this word.
+fn rules(lab: &Lab, word: &str) -> usize {
+    let look = "nft list ruleset; iptables-save 2>/dev/null; \
+                for r in /run/moat/*/router; do nsenter --net=$r nft list ruleset; done 2>/dev/null";
+    lab.sh(look).stdout.lines().filter(|l| l.contains(word)).count()
+}
+
 fn misses_rules(lab: &Lab) -> Verdict {
     let net = lab.net();
     let a = lab.add(&net, "a")?;
+    let before = rules(lab, &a.address(4));
     flush(lab);
-    refused(lab, &net, &a, "no rules")
+    noticed(lab, &net, &a, "no rules", || rules(lab, &a.address(4)) == before)
 }
 
 fn misses_mapping(lab: &Lab) -> Verdict {
     let net = lab.net_with_ports(&json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]));
     let a = lab.add(&net, "a")?;
     accepted(lab, &net, &a)?;
+    let before = rules(lab, "8080");
     flush(lab);
-    refused(lab, &net, &a, "no mapping")
+    noticed(lab, &net, &a, "no mapping", || rules(lab, "8080") == before)
 }
 
 fn after_add(lab: &Lab) -> Verdict {

@@ -1,7 +1,6 @@
 //! Who is being examined, and a runtime as small as possible to examine it with: it calls the
 //! plugins of a network in order, with the previous result, as `libcni` does.
 
-use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -106,6 +105,11 @@ impl Lab {
             Subject::Reference => "/usr/lib/cni".into(),
             _ => harness::dir().join("bin"),
         }
+    }
+
+    /// The command `moat`.
+    pub fn moat(&self) -> String {
+        harness::dir().join("bin/moat").display().to_string()
     }
 
     /// The plugin that makes the interface.
@@ -323,37 +327,6 @@ impl Lab {
     pub fn asked(&self) -> Vec<String> {
         let calls = fs::read_to_string(format!("{NOTES}/calls")).unwrap_or_default();
         calls.lines().map(str::to_owned).collect()
-    }
-
-    /// What there is, in the kernel and on disk, of this address or container: empty when it
-    /// left nothing. The network's own things (bridge, chains that all share) do not count.
-    pub fn traces(&self, words: &[&str]) -> Vec<String> {
-        let look = "nft list ruleset; ip -o link show type veth; ip -4 route; ip -6 route; ip -4 neigh; \
-                    iptables-save 2>/dev/null; ip6tables-save 2>/dev/null; \
-                    find /var/lib/cni -type f ! -name 'last_reserved_ip*' ! -name lock 2>/dev/null | sed 's|$| lease|'; \
-                    for r in /run/moat/*/router; do nsenter --net=$r sh -c 'nft list ruleset; ip -o link show type veth; \
-                    ip route show table all; ip neigh'; done 2>/dev/null";
-        let mut all: Vec<String> = self.sh(look).stdout.lines().map(str::to_owned).collect();
-        if self.subject == Subject::Moat {
-            let program = env!("CARGO_BIN_EXE_moat");
-            all.extend(
-                self.sh(&format!("{program} ps -a --json | tr ',' '\\n'"))
-                    .stdout
-                    .lines()
-                    .map(str::to_owned),
-            );
-        }
-        let seen = RefCell::new(Vec::new());
-        for line in all {
-            let hit = |word: &&str| {
-                line.split(|c: char| !(c.is_ascii_alphanumeric() || ".:-_".contains(c)))
-                    .any(|w| w == *word || w.rsplit('/').next() == Some(*word))
-            };
-            if words.iter().any(hit) {
-                seen.borrow_mut().push(line);
-            }
-        }
-        seen.into_inner()
     }
 }
 

@@ -19,6 +19,7 @@ mod process;
 mod results;
 mod robust;
 mod room;
+mod traces;
 
 use crate::harness::{Story, long};
 use crate::world::Mode;
@@ -102,20 +103,27 @@ fn tell(part: &Part) {
     for row in part.rows.iter().filter(chosen) {
         let results: Vec<page::Cell> = Subject::ALL
             .map(|subject| {
-                let outcomes = row
+                // All versions at once: most of the time is waiting for the kernel to take
+                // namespaces down.
+                let told = row
                     .versions
                     .iter()
                     .map(|v| (*v, room::apart(subject, v, row.tell)));
-                page::Cell(outcomes.collect())
+                let told: Vec<_> = told.collect();
+                page::Cell(
+                    told.into_iter()
+                        .map(|(v, room)| (v, room::outcome(room)))
+                        .collect(),
+                )
             })
             .into();
         let [moat, names, reference] = &results[..] else {
             unreachable!("three subjects")
         };
         for (who, cell) in [("moat", moat), ("by names", names)] {
-            wrong.extend(cell.failures().map(|f| format!("{} {who}: {f}", row.point)));
+            wrong.extend(cell.failure().map(|f| format!("{} {who}: {f}", row.point)));
         }
-        match (row.known, reference.failures().next()) {
+        match (row.known, reference.failure()) {
             (None, Some(f)) => wrong.push(format!("{} reference, not known to differ: {f}", row.point)),
             (Some(_), None) if reference.told() > 0 => {
                 wrong.push(format!("{} reference, known to differ, does not", row.point))

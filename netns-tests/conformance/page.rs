@@ -11,14 +11,17 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFORMANCE.md");
 pub struct Cell(pub Vec<(&'static str, Verdict)>);
 
 impl Cell {
-    /// What failed; not the reference's lack of a version that Debian's release does not know,
-    /// which the page says once.
-    pub fn failures(&self) -> impl Iterator<Item = String> + '_ {
-        self.0.iter().filter_map(|(version, v)| match v {
-            Err(e) if e == UNSPOKEN => None,
-            Err(e) => Some(format!("{version}: {e}")),
-            Ok(()) => None,
-        })
+    /// In which versions it failed, and how in the first; not the reference's lack of a version
+    /// that Debian's release does not know, which the page says once.
+    pub fn failure(&self) -> Option<String> {
+        let failed = |(version, v): &(&'static str, Verdict)| match v {
+            Err(e) if e != UNSPOKEN => Some((*version, e.clone())),
+            _ => None,
+        };
+        let failed: Vec<_> = self.0.iter().filter_map(failed).collect();
+        let versions: Vec<_> = failed.iter().map(|(v, _)| *v).collect();
+        let (_, first) = failed.first()?;
+        Some(format!("{}: {first}", versions.join(" ")))
     }
 
     /// In how many versions it was told.

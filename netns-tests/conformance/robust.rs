@@ -190,7 +190,14 @@ fn locked(lab: &Lab) -> Verdict {
         .sh("ls /run/moat/*/lock || ls -d /var/lib/cni/networks/lab/lock")
         .stdout;
     let mut hold = std::process::Command::new("flock");
-    hold.args(["-x", file.trim(), "sh", "-c", "echo held; exec sleep 100"]);
+    hold.args([
+        "--no-fork",
+        "-x",
+        file.trim(),
+        "sh",
+        "-c",
+        "echo held; exec sleep 100",
+    ]);
     let holder = Running::start(&mut hold, "held");
     let netns = lab.netns("late");
     let limit = Duration::from_secs(if lab.subject == Subject::Reference { 3 } else { 40 });
@@ -230,6 +237,7 @@ fn codes(lab: &Lab) -> Verdict {
     if lab.subject == Subject::Moat {
         net.plugins[0]["subnets"] = json!(["10.97.0.0/29"]);
     } else {
+        net.plugins[0]["bridge"] = json!("cx1");
         net.plugins[0]["ipam"]["ranges"] = json!([[{"subnet": "10.97.0.0/29"}]]);
     }
     for n in 0..5 {

@@ -2,6 +2,7 @@
 //! that nobody else has. What it starts is in them too.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -10,9 +11,9 @@ use super::Verdict;
 use super::lab::{Lab, Subject};
 use super::page::UNSPOKEN;
 
-/// Tells a row about a subject on a fresh host.
-pub fn apart(subject: Subject, version: &'static str, tell: fn(&Lab) -> Verdict) -> Verdict {
-    let told = std::thread::spawn(move || {
+/// Begins to tell a row about a subject on a fresh host.
+pub fn apart(subject: Subject, version: &'static str, tell: fn(&Lab) -> Verdict) -> JoinHandle<Verdict> {
+    std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare");
         let none = None::<&str>;
         for dir in ["/run", "/var/lib"] {
@@ -27,6 +28,10 @@ pub fn apart(subject: Subject, version: &'static str, tell: fn(&Lab) -> Verdict)
             let text = panic.downcast_ref::<String>().cloned();
             Err(text.unwrap_or_else(|| "a panic".into()))
         })
-    });
-    told.join().unwrap_or_else(|_| Err("no room".into()))
+    })
+}
+
+/// What it came to.
+pub fn outcome(room: JoinHandle<Verdict>) -> Verdict {
+    room.join().unwrap_or_else(|_| Err("no room".into()))
 }

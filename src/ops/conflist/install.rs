@@ -76,7 +76,7 @@ fn put(request: &Request, dry: bool) -> Result<Installed> {
             hint: None,
         });
     }
-    let conflist = conf_dir.join(caller.file());
+    let conflist = conf_dir.join(caller.file(name));
     let plugin = bin_dir.join("moat");
     if !force {
         refuse_foreign(&conflist, is_ours)?;

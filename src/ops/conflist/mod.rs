@@ -59,13 +59,13 @@ impl Caller {
         }
     }
 
-    /// The file's name. containerd and CRI-O take the first in lexical order.
+    /// The file's name. containerd and CRI-O take the first file in lexical order; podman and
+    /// nerdctl have as many networks as there are files.
     #[must_use]
-    pub fn file(self) -> &'static str {
+    pub fn file(self, network: &str) -> String {
         match self {
-            Self::Podman => "moat-podman.conflist",
-            Self::Containerd | Self::Crio => "05-moat.conflist",
-            Self::Nerdctl => "nerdctl-moat.conflist",
+            Self::Containerd | Self::Crio => "05-moat.conflist".to_owned(),
+            Self::Podman | Self::Nerdctl => format!("moat-{network}.conflist"),
         }
     }
 

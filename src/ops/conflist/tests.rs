@@ -75,7 +75,7 @@ fn each_example_is_what_install_writes_and_passes_the_check() {
 #[test]
 fn the_second_time_only_the_configuration_is_written_anew() {
     let dir = Dir::new("again");
-    let mut request = dir.request(Caller::Nerdctl);
+    let mut request = dir.request(Caller::Containerd);
     let first = install(&request, false).unwrap();
     request.name = Some("lab".parse().unwrap());
     request.subnets = vec!["10.7.0.0/24".parse().unwrap()];
@@ -87,14 +87,14 @@ fn the_second_time_only_the_configuration_is_written_anew() {
     assert_eq!(list["name"], "lab");
     assert_eq!(list["plugins"][0]["subnets"], serde_json::json!(["10.7.0.0/24"]));
     // Nothing half-made stays beside it.
-    assert_eq!(names(&dir.0.join("net.d")), ["nerdctl-moat.conflist"]);
+    assert_eq!(names(&dir.0.join("net.d")), ["05-moat.conflist"]);
 }
 
 #[test]
 fn what_others_put_there_is_refused_unless_forced() {
     let dir = Dir::new("foreign");
     let request = dir.request(Caller::Containerd);
-    let conflist = dir.0.join("net.d").join(Caller::Containerd.file());
+    let conflist = dir.0.join("net.d").join(Caller::Containerd.file("containerd"));
     let loopback = dir.0.join("bin/loopback");
     for (path, text) in [
         (&conflist, r#"{"name":"x","plugins":[{"type":"bridge"}]}"#),

@@ -22,6 +22,7 @@ mod cni_classic;
 mod cni_faults;
 mod cni_tuning;
 mod clients;
+mod cni_many;
 mod conformance;
 mod crash;
 mod cut;
@@ -65,6 +66,7 @@ fn main() {
         cni_tuning::STORIES,
         cni_bandwidth::STORIES,
         clients::STORIES,
+        cni_many::STORIES,
         conformance::STORIES,
     ]
     .concat();

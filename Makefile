@@ -56,8 +56,9 @@ fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to 
 demo: deps build ## the main job on real programs, in a private network namespace
 	@bash docs/demo/demo $(MOAT)
 
-bench: deps build ## how long run, link and ps take: medians of RUNS=30
+bench: deps build ## how long run, link, ps and the plugin take: medians of RUNS=30
 	@python3 docs/demo/bench $(MOAT) $(RUNS)
+	@python3 docs/demo/bench-cni $(MOAT) $(RUNS)
 
 man: build       ## target/moat.1
 	$(MOAT) gen man > target/moat.1

@@ -17,7 +17,7 @@ pub const PART: Part = Part {
         .of(CHECKS),
         Row::new(
             "42",
-            "an interface or address that is missing is an error",
+            "an interface or address that is missing is an error, or mended",
             misses,
         )
         .of(CHECKS),

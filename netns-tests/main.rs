@@ -16,13 +16,13 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod clients;
 mod cni;
 mod cni_bandwidth;
 mod cni_classic;
 mod cni_faults;
-mod cni_tuning;
-mod clients;
 mod cni_many;
+mod cni_tuning;
 mod conformance;
 mod crash;
 mod cut;

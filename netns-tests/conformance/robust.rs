@@ -200,7 +200,7 @@ fn locked(lab: &Lab) -> Verdict {
     ]);
     let holder = Running::start(&mut hold, "held");
     let netns = lab.netns("late");
-    let limit = Duration::from_secs(if lab.subject == Subject::Reference { 3 } else { 40 });
+    let limit = Duration::from_secs(if lab.subject == Subject::Reference { 3 } else { 75 });
     let call = lab.about(&net, "ADD", "late", &netns);
     let mut child = call.command().spawn().expect("the plugin");
     std::io::Write::write_all(&mut child.stdin.take().expect("stdin"), &call.stdin).expect("stdin");

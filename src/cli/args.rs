@@ -218,7 +218,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  moat gc\n  moat gc --json")]
     Gc,
     /// Write the man page or shell completions
+    // For packagers: the list of commands has to fit a screen.
     #[command(
+        hide = true,
         after_help = "Examples:\n  moat gen man > moat.1\n  moat gen bash > /etc/bash_completion.d/moat"
     )]
     Gen {

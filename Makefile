@@ -13,7 +13,10 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # What the binary needs at run time, and what demo and tests use to look at it: PROGRAM=PACKAGE.
 NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-openbsd unshare=util-linux \
           redis-server=redis-server redis-cli=redis-tools nginx=nginx-light curl=curl jq=jq \
-          /usr/bin/python3=python3 ps=procps /usr/lib/cni/bridge=containernetworking-plugins iptables=iptables
+          /usr/bin/python3=python3 ps=procps flock=util-linux tc=iproute2 \
+          /usr/lib/cni/bridge=containernetworking-plugins iptables=iptables busybox=busybox-static \
+          podman=podman crun=crun conmon=conmon containerd=containerd runc=runc go=golang-go \
+          /usr/share/gocode/src/github.com/containernetworking/cni=golang-github-appc-cni-dev
 
 .PHONY: help build deps deny-tool test lint unit netns fuzz demo bench man completions install uninstall clean
 
@@ -25,7 +28,7 @@ build:           ## the release binary, target/release/moat
 
 deps:            ## install the Debian packages that are missing; no service is started
 	@missing=; for n in $(NEEDED); do \
-	    command -v "$${n%%=*}" >/dev/null || missing="$$missing $${n#*=}"; \
+	    { command -v "$${n%%=*}" >/dev/null || [ -d "$${n%%=*}" ]; } || missing="$$missing $${n#*=}"; \
 	done; \
 	if [ -n "$$missing" ]; then sh docs/demo/install-packages $$missing; fi
 
@@ -53,8 +56,9 @@ fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to 
 demo: deps build ## the main job on real programs, in a private network namespace
 	@bash docs/demo/demo $(MOAT)
 
-bench: deps build ## how long run, link and ps take: medians of RUNS=30
+bench: deps build ## how long run, link, ps and the plugin take: medians of RUNS=30
 	@python3 docs/demo/bench $(MOAT) $(RUNS)
+	@python3 docs/demo/bench-cni $(MOAT) $(RUNS)
 
 man: build       ## target/moat.1
 	$(MOAT) gen man > target/moat.1

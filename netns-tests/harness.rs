@@ -21,6 +21,8 @@ use crate::world::Mode;
 
 /// How long one story may take.
 const LIMIT: Duration = Duration::from_mins(3);
+/// The same for one that says beforehand that it is long.
+const LONG: Duration = Duration::from_mins(10);
 /// How many at once, unless `--test-threads` says otherwise.
 const AT_ONCE: usize = 2;
 
@@ -35,6 +37,7 @@ pub struct Story {
     name: &'static str,
     modes: &'static [Mode],
     tell: fn(Mode),
+    limit: Duration,
 }
 
 /// A story that holds wherever the router is.
@@ -43,6 +46,7 @@ pub const fn everywhere(name: &'static str, tell: fn(Mode)) -> Story {
         name,
         modes: &[Mode::Own, Mode::Host],
         tell,
+        limit: LIMIT,
     }
 }
 
@@ -52,7 +56,15 @@ pub const fn own(name: &'static str, tell: fn(Mode)) -> Story {
         name,
         modes: &[Mode::Own],
         tell,
+        limit: LIMIT,
     }
+}
+
+/// A story about the router namespace that takes its time.
+pub const fn long(name: &'static str, tell: fn(Mode)) -> Story {
+    let mut story = own(name, tell);
+    story.limit = LONG;
+    story
 }
 
 impl Story {
@@ -78,8 +90,8 @@ pub fn main(stories: &[Story]) {
     let root = nix::unistd::geteuid().is_root();
     let trials = stories
         .iter()
-        .flat_map(Story::tellings)
-        .map(|(name, _)| Trial::test(name.clone(), move || start(&name)).with_ignored_flag(!root))
+        .flat_map(|s| s.tellings().map(|(name, _)| (name, s.limit)))
+        .map(|(name, limit)| Trial::test(name.clone(), move || start(&name, limit)).with_ignored_flag(!root))
         .collect();
     libtest_mimic::run(&args, trials).exit();
 }
@@ -98,7 +110,7 @@ fn again(stage: &str) -> Command {
 }
 
 /// Starts the story and waits for its end, or ends it.
-fn start(name: &str) -> Result<(), Failed> {
+fn start(name: &str, limit: Duration) -> Result<(), Failed> {
     let dir = std::env::temp_dir().join(format!("moat-{}-{}", std::process::id(), name.replace("::", "-")));
     std::fs::create_dir(&dir)?;
     let log = dir.with_extension("log");
@@ -109,7 +121,7 @@ fn start(name: &str) -> Result<(), Failed> {
         .stdout(out.try_clone()?)
         .stderr(out)
         .spawn()?;
-    let limit = LIMIT + fuzzing();
+    let limit = limit + fuzzing();
     let end = within(child, limit);
     let text = std::fs::read(&log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();

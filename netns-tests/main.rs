@@ -22,12 +22,15 @@ mod chain_faults;
 mod chain_keys;
 mod chain_ports;
 mod chain_walls;
+mod clients;
 mod cni;
 mod cni_bandwidth;
 mod cni_chains;
 mod cni_classic;
 mod cni_faults;
+mod cni_many;
 mod cni_tuning;
+mod conformance;
 mod crash;
 mod cut;
 mod faults;
@@ -75,6 +78,9 @@ fn main() {
         chain_keys::STORIES,
         chain_ends::STORIES,
         chain_faults::STORIES,
+        clients::STORIES,
+        cni_many::STORIES,
+        conformance::STORIES,
     ]
     .concat();
     harness::main(&stories);

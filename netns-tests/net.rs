@@ -98,7 +98,8 @@ impl Ns {
     pub fn start(&self, args: &[&str]) -> Running {
         let mut c = self.command("/usr/bin/python3");
         c.args(["-uc", WIRE]).args(args);
-        Running::start(&mut c, "ready")
+        // Not the end of `Address already in use`.
+        Running::start(&mut c, "ready\n")
     }
 
     /// An echo server.

@@ -172,23 +172,9 @@ impl World {
     /// Gives the host a LAN with one neighbour, and a default route through it.
     #[track_caller]
     pub fn lan(&mut self) -> Neighbour {
-        let mut sleeper = Command::new("unshare");
-        sleeper.args(["-n", "sh", "-c", "echo ready; echo $$; exec sleep 1000"]);
-        let sleeper = Running::start(&mut sleeper, "\n");
-        crate::net::until(std::time::Duration::from_secs(2), || sleeper.count() > 0);
-        let pid = sleeper.count();
+        let (sleeper, neighbour) = lan();
         self._lan.push(sleeper);
-        let ns = Ns::at(format!("/proc/{pid}/ns/net"), "lan0");
-        Ns::host().must(&format!(
-            "ip link add lan0 type veth peer name lan0 netns {pid} && ip link set lan0 up && \
-             ip addr add 192.168.50.1/24 dev lan0 && ip addr add fd50::1/64 dev lan0 nodad"
-        ));
-        ns.must(
-            "ip link set lo up; ip link set lan0 up; ip addr add 192.168.50.2/24 dev lan0; \
-             ip addr add fd50::2/64 dev lan0 nodad",
-        );
-        Ns::host().must("ip route add default via 192.168.50.2 && ip -6 route add default via fd50::2");
-        Neighbour { ns }
+        neighbour
     }
 
     /// `fsck` finds nothing.
@@ -197,6 +183,27 @@ impl World {
         let out = self.moat(&["fsck"]);
         assert!(out.ok(), "fsck: {out:?}");
     }
+}
+
+/// Gives the host a LAN with one neighbour, and a default route through it, while the value lives.
+#[track_caller]
+pub fn lan() -> (Running, Neighbour) {
+    let mut sleeper = Command::new("unshare");
+    sleeper.args(["-n", "sh", "-c", "echo ready; echo $$; exec sleep 1000"]);
+    let sleeper = Running::start(&mut sleeper, "\n");
+    crate::net::until(std::time::Duration::from_secs(2), || sleeper.count() > 0);
+    let pid = sleeper.count();
+    let ns = Ns::at(format!("/proc/{pid}/ns/net"), "lan0");
+    Ns::host().must(&format!(
+        "ip link add lan0 type veth peer name lan0 netns {pid} && ip link set lan0 up && \
+         ip addr add 192.168.50.1/24 dev lan0 && ip addr add fd50::1/64 dev lan0 nodad"
+    ));
+    ns.must(
+        "ip link set lo up; ip link set lan0 up; ip addr add 192.168.50.2/24 dev lan0; \
+         ip addr add fd50::2/64 dev lan0 nodad",
+    );
+    Ns::host().must("ip route add default via 192.168.50.2 && ip -6 route add default via fd50::2");
+    (sleeper, Neighbour { ns })
 }
 
 impl Drop for World {

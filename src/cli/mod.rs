@@ -1,6 +1,7 @@
 //! Reads arguments, calls one use case, prints what it says. Decides nothing.
 
 mod args;
+mod cni;
 mod follow;
 mod gen_;
 mod graph;
@@ -113,6 +114,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         }
         Command::Wait { target, timeout } => wait(place, &target, &timeout, p),
         Command::Net(net) => network(place, net, dry, p),
+        Command::Cni(cni) => cni::run(cni, dry, p),
         Command::Link {
             from,
             to,

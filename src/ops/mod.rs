@@ -3,6 +3,7 @@
 mod attach;
 pub mod classic;
 pub mod cni;
+pub mod conflist;
 pub mod context;
 pub mod doctor;
 mod error;

@@ -23,6 +23,19 @@ impl Plugin for Moat {
         cni::PLUGIN
     }
 
+    /// Those of podman, nerdctl and the Kubernetes runtimes.
+    fn args(&self) -> Option<&'static [&'static str]> {
+        Some(&[
+            "IP",
+            "MAC",
+            "K8S_POD_NAMESPACE",
+            "K8S_POD_NAME",
+            "K8S_POD_INFRA_CONTAINER_ID",
+            "K8S_POD_UID",
+            "NERDCTL_CNI_DHCP_HOSTNAME",
+        ])
+    }
+
     fn add(&self, call: &Call) -> Result<Outcome> {
         let previous = call.previous()?;
         let (place, mut request) = (place(call), config::request(call)?);

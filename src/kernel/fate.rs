@@ -91,6 +91,12 @@ fn removal(index: &Index<'_>, i: usize, gone: &Object, is_there: &mut impl FnMut
             } if is_known(sandbox) && is_there(sandbox) => {
                 return Fate::Later;
             }
+            // Nobody knows who would see its other end until the namespace is taken down.
+            Object::Veth {
+                at: Place::Router,
+                sandbox,
+                ..
+            } if !is_known(sandbox) => return Fate::Do,
             o if *o.place() == Place::Router => return Fate::With(n),
             _ => {}
         }

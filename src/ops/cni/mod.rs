@@ -26,7 +26,7 @@ use super::publish::PortMap;
 use crate::kernel::linux::cookie_of;
 use crate::kernel::linux::limit::Limited;
 use crate::model::{End, ExtraRoute, Mac, Name, Network, Service};
-use crate::plan::desired;
+use crate::plan::{Object, Place, desired};
 use crate::store::{Attachment, AttachmentKey, Container, Stage, Store};
 
 pub use add::{add, reserve};
@@ -205,8 +205,10 @@ impl Moat {
             && read(&a).slowed
         {
             super::fault::step("taking the limits away")?;
-            let ifb = self.names.slowed(e.id);
-            self.kernel.remove_ifb(&desired::place(&row.network), &ifb)?;
+            let (at, ifb) = (desired::place(&row.network), self.names.slowed(e.id));
+            if at == Place::Host || self.has(&Object::Namespace) {
+                self.kernel.remove_ifb(&at, &ifb)?;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Decision, End, Endpoint, Family, Flow, Link, Name, Party, Ports, Published, Reason, Rule, Service, World,
+    Decision, DefaultPolicy, End, Endpoint, Family, Flow, Link, Name, Party, Ports, Published, Reason, Rule,
+    Service, World,
 };
 
 /// Decides one flow.
@@ -87,6 +88,13 @@ fn between(world: &World, from: &Endpoint, to: &Endpoint, flow: &Flow) -> Decisi
             from.network, to.network
         );
         return Decision::no(Rule::Default, text, None);
+    }
+    if let Some(net) = world.networks.get(&from.network)
+        && net.default_policy == DefaultPolicy::Open
+        && from.network == to.network
+    {
+        let text = format!("network `{}` is open inside", net.name);
+        return Decision::yes(Rule::Default, text, None);
     }
     let mut forward = world.links.iter().filter(|l| joins(l, from, to));
     if let Some(decision) = by_links(forward.clone(), flow.service) {

@@ -21,7 +21,26 @@ pub enum NameError {
     Reserved(String),
 }
 
+/// What the names of containers that came through CNI begin with.
+const CNI: &str = "cni:";
+
 impl Name {
+    /// The name of an interface of a container that came through CNI: `cni:NETWORK/ID`, and of
+    /// a further one on the same network `cni:NETWORK/ID/IFNAME`.
+    ///
+    /// # Errors
+    /// When a part is no word of a name.
+    pub fn through_cni(network: &Self, id: &str, ifname: Option<&str>) -> Result<Self, NameError> {
+        let ifname = ifname.map(|i| format!("/{i}")).unwrap_or_default();
+        format!("{CNI}{network}/{id}{ifname}").parse()
+    }
+
+    /// Whether it is the name of a container that came through CNI: somebody else's process.
+    #[must_use]
+    pub fn is_through_cni(&self) -> bool {
+        self.0.starts_with(CNI)
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -32,15 +51,15 @@ impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(s: &str) -> Result<Self, NameError> {
-        // `cni:NETWORK/ID` names a container that came through CNI; the parts obey the same rule.
+        // `cni:NETWORK/ID` names a container that came through CNI, `cni:NETWORK/ID/IFNAME` a
+        // further interface of it on the same network; the parts obey the same rule.
         let parts: Vec<&str> = s
-            .strip_prefix("cni:")
-            .map_or(vec![s], |rest| rest.splitn(2, '/').collect());
-        let limit = if parts.len() == 2 { 255 } else { 63 };
-        if s.starts_with("cni:") && parts.len() != 2 {
-            return Err(NameError::Form(s.to_owned()));
-        }
-        if parts.iter().any(|p| !is_plain(p, limit)) {
+            .strip_prefix(CNI)
+            .map_or(vec![s], |rest| rest.split('/').collect());
+        let through_cni = s.starts_with(CNI);
+        let limit = if through_cni { 255 } else { 63 };
+        let count = if through_cni { 2..=3 } else { 1..=1 };
+        if !count.contains(&parts.len()) || parts.iter().any(|p| !is_plain(p, limit)) {
             return Err(NameError::Form(s.chars().take(80).collect()));
         }
         if matches!(s, "host" | "world" | "none") {
@@ -86,7 +105,15 @@ mod tests {
 
     #[test]
     fn names_are_checked_once() {
-        for good in ["web", "a", "db-1", "x.y_z", "9", "cni:podman/3f2a9c"] {
+        for good in [
+            "web",
+            "a",
+            "db-1",
+            "x.y_z",
+            "9",
+            "cni:podman/3f2a9c",
+            "cni:podman/3f2a9c/net1",
+        ] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }
         for bad in [
@@ -100,6 +127,8 @@ mod tests {
             "world",
             "cni:x",
             "cni:/x",
+            "cni:x/y/z/w",
+            "cni:x/y/",
             "é",
             &"a".repeat(64),
         ] {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Family;
 
-/// A range for containers: IPv4 /8 to /29, IPv6 /32 to /120, without host bits.
+/// A range for containers: IPv4 /8 to /30, IPv6 /32 to /126, without host bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "IpNetwork", into = "IpNetwork")]
 pub struct Subnet(IpNetwork);
@@ -21,7 +21,7 @@ pub enum SubnetError {
     Form(String),
     #[error("`{0}` has host bits set; did you mean `{1}`?")]
     HostBits(IpNetwork, IpNetwork),
-    #[error("a subnet is between /8 and /29 (IPv4) or /32 and /120 (IPv6), not: `{0}`")]
+    #[error("a subnet is between /8 and /30 (IPv4) or /32 and /126 (IPv6), not: `{0}`")]
     Size(IpNetwork),
     #[error("no range for containers (loopback, multicast, link-local or unspecified): `{0}`")]
     Special(IpNetwork),
@@ -68,11 +68,11 @@ impl Subnet {
         }
     }
 
-    /// Whether a container may have this address.
+    /// Whether an address of the range names one interface.
     #[must_use]
-    pub fn assignable(self, ip: IpAddr) -> bool {
+    pub fn is_unicast(self, ip: IpAddr) -> bool {
         let broadcast = matches!(self.0, IpNetwork::V4(n) if IpAddr::V4(n.broadcast()) == ip);
-        self.contains(ip) && ip != self.0.ip() && ip != self.gateway() && !broadcast
+        self.contains(ip) && ip != self.0.ip() && !broadcast
     }
 
     /// An address as its container shows it, with the subnet's length.
@@ -100,7 +100,7 @@ impl TryFrom<IpNetwork> for Subnet {
         if exact.ip() != net.ip() {
             return Err(SubnetError::HostBits(net, exact));
         }
-        let sizes = if net.is_ipv4() { 8..=29 } else { 32..=120 };
+        let sizes = if net.is_ipv4() { 8..=30 } else { 32..=126 };
         if !sizes.contains(&net.prefix()) {
             return Err(SubnetError::Size(net));
         }
@@ -172,7 +172,7 @@ mod tests {
         for bad in [
             "10.9.0.0",
             "10.9.0.1/16",
-            "10.0.0.0/30",
+            "10.0.0.0/31",
             "127.0.0.0/8",
             "224.0.0.0/8",
             "fe80::/64",
@@ -184,7 +184,7 @@ mod tests {
         let s: Subnet = "10.9.0.0/29".parse().unwrap();
         assert_eq!(s.gateway().to_string(), "10.9.0.1");
         assert_eq!(s.capacity(), 5);
-        assert!(!s.assignable("10.9.0.7".parse().unwrap()) && s.assignable("10.9.0.6".parse().unwrap()));
+        assert!(!s.is_unicast("10.9.0.7".parse().unwrap()) && s.is_unicast("10.9.0.6".parse().unwrap()));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub enum DefaultPolicy {
     /// Nothing passes.
     #[default]
     Isolated,
+    /// Everything passes between the containers of the network.
+    Open,
     /// What Kubernetes does: everything passes until a policy selects a container.
     Kubernetes,
 }
@@ -42,9 +44,39 @@ pub struct Network {
     pub default_policy: DefaultPolicy,
     /// Bytes.
     pub mtu: u32,
+    /// Gateways that are not the first address of their subnet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// Whether the host hides the containers' addresses from the world.
+    #[serde(default = "yes")]
+    pub masquerade: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Network {
+    /// The address of the router on the subnet of a family.
+    #[must_use]
+    pub fn gateway(&self, family: Family) -> Option<IpAddr> {
+        let own = self.gateways.iter().copied().find(|g| Family::of(*g) == family);
+        own.or_else(|| self.subnet(family).map(Subnet::gateway))
+    }
+
+    /// Every gateway, in the order of the subnets.
+    pub fn every_gateway(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.subnets.iter().filter_map(|s| self.gateway(s.family()))
+    }
+
+    /// Whether a container may have this address.
+    #[must_use]
+    pub fn assignable(&self, ip: IpAddr) -> bool {
+        let family = Family::of(ip);
+        let inside = self.subnet(family).is_some_and(|s| s.is_unicast(ip));
+        inside && self.gateway(family) != Some(ip)
+    }
+
     #[must_use]
     pub fn subnet(&self, family: Family) -> Option<Subnet> {
         self.subnets.iter().copied().find(|s| s.family() == family)
@@ -55,6 +87,15 @@ impl Network {
     pub fn meets(&self, other: &Self) -> bool {
         self.router == other.router
     }
+}
+
+/// A further route of a container; everything goes to the gateway anyway.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ExtraRoute {
+    pub to: IpNetwork,
+    /// The routing table; `None` is the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
 }
 
 /// The one interface of one container.
@@ -70,6 +111,11 @@ pub struct Endpoint {
     pub labels: BTreeMap<String, String>,
     /// Number of the bridge its port is on.
     pub bridge: u32,
+    /// The interface's name inside.
+    pub iface: String,
+    /// What others call the container beside its name.
+    pub aliases: Vec<String>,
+    pub routes: Vec<ExtraRoute>,
 }
 
 impl Endpoint {

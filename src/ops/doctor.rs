@@ -134,6 +134,8 @@ fn samples(router: &Path) -> Vec<(&'static str, Vec<Object>)> {
         internal: true,
         router: Router::Own,
         default_policy: crate::model::DefaultPolicy::Isolated,
+        gateways: vec![],
+        masquerade: true,
         mtu: 1500,
     };
     let at = Place::Router;

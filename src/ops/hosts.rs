@@ -81,7 +81,7 @@ pub fn hosts_file(names: &Names, world: &World, e: &Endpoint, hostname: &str) ->
     peers.remove(&e.container);
     for peer in peers.values() {
         for ip in &peer.addresses {
-            let _ = writeln!(text, "{ip}\t{}", peer.container);
+            let _ = writeln!(text, "{ip}\t{}", called(peer));
         }
     }
     if host {
@@ -93,6 +93,16 @@ pub fn hosts_file(names: &Names, world: &World, e: &Endpoint, hostname: &str) ->
         }
     }
     text
+}
+
+/// The words by which a peer is found: the name, or those its runtime gave it.
+fn called(peer: &Endpoint) -> String {
+    let name = peer.container.as_str();
+    match (peer.container.is_through_cni(), peer.aliases.is_empty()) {
+        (true, false) => peer.aliases.join(" "),
+        (true, true) => name.split('/').nth(1).unwrap_or(name).to_owned(),
+        (false, _) => name.to_owned(),
+    }
 }
 
 /// A container's resolver: the host's, without those that only the host can reach; none at

@@ -152,8 +152,8 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
         links: links.iter().map(|l| l.link.words()).collect(),
         gateways: network
             .iter()
-            .flat_map(|n| &n.network.subnets)
-            .map(|s| s.gateway().to_string())
+            .flat_map(|n| n.network.every_gateway())
+            .map(|g| g.to_string())
             .collect(),
         netns: endpoint
             .as_ref()

@@ -149,6 +149,8 @@ fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
         internal: request.internal,
         router: request.router,
         default_policy: request.default_policy,
+        gateways: vec![],
+        masquerade: true,
         mtu: match request.mtu {
             Some(mtu) => mtu,
             None => moat.kernel.default_mtu()?,
@@ -198,6 +200,8 @@ pub fn find_or_default(moat: &Moat, store: &Store, name: &Name) -> Result<Networ
         internal: false,
         router: Router::Own,
         default_policy: DefaultPolicy::Isolated,
+        gateways: vec![],
+        masquerade: true,
         mtu: moat.mtu,
     };
     store.add_network(&network, false)?;
@@ -210,7 +214,7 @@ pub fn find_or_default(moat: &Moat, store: &Store, name: &Name) -> Result<Networ
 /// It is outside every subnet, or the gateway's.
 pub fn check_address(network: &Network, ip: IpAddr) -> Result<()> {
     match network.subnet(Family::of(ip)) {
-        Some(s) if s.assignable(ip) => Ok(()),
+        Some(_) if network.assignable(ip) => Ok(()),
         Some(s) => Err(Error::Refused {
             what: format!(
                 "{ip} is no address for a container in {s} of network `{}`",
@@ -269,7 +273,7 @@ fn view(moat: &Moat, name: &Name) -> Result<View> {
     let own = network.router == Router::Own && moat.store.meta("live")?.is_some();
     Ok(View {
         subnets: network.subnets.iter().map(ToString::to_string).collect(),
-        gateways: network.subnets.iter().map(|s| s.gateway().to_string()).collect(),
+        gateways: network.every_gateway().map(|g| g.to_string()).collect(),
         bridges: bridges?
             .iter()
             .filter(|(_, o)| *o == name)

@@ -171,6 +171,7 @@ fn enter(
     let wish = NewEndpoint {
         addresses: request.addresses.clone(),
         mac: request.mac,
+        ..NewEndpoint::default()
     };
     s.add_endpoint(name, &network, &request.labels, &wish)?;
     for (to, service) in &request.links {

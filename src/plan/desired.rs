@@ -15,7 +15,7 @@ use super::names::{MARK_IN, MARK_OUT, Names};
 use super::object::{
     Element, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };
-use crate::model::{Endpoint, Family, Mac, Name, Network, Published, Router, Subnet, World};
+use crate::model::{DefaultPolicy, Endpoint, Family, Mac, Name, Network, Published, Router, World};
 
 /// The gateway of every IPv6 container: link-local, so it is the same on each bridge.
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -301,6 +301,24 @@ pub fn net(names: &Names, net: &Network) -> State {
             SetName::Nets(family),
             range,
         ));
+        if net.masquerade {
+            s.insert(interval(
+                &Place::Host,
+                Table::WayOut,
+                SetName::Masq(family),
+                range,
+            ));
+        }
+        if net.default_policy == DefaultPolicy::Open {
+            let mut open = element(
+                &at,
+                Table::Wall,
+                SetName::Open(family),
+                vec![Field::Ip(range.network()); 2],
+            );
+            open.end = Some(vec![Field::Ip(range.broadcast()); 2]);
+            s.insert(Object::Element(open));
+        }
         // An address that nobody has is refused, never sent to the way out.
         let table = names.route_table;
         s.insert(Object::Route {
@@ -321,9 +339,9 @@ pub fn net(names: &Names, net: &Network) -> State {
                 to: range,
                 hop,
             });
-        } else {
+        } else if let Some(gateway) = net.gateway(family) {
             // What the host's own clients of a published port send from.
-            let gateway = vec![Field::Ip(subnet.gateway())];
+            let gateway = vec![Field::Ip(gateway)];
             s.insert(Object::Element(element(
                 &at,
                 Table::Wall,
@@ -366,7 +384,7 @@ pub fn bridge(names: &Names, net: &Network, n: u32) -> State {
             iface: name.clone(),
             address: IpNetwork::from(ip),
         };
-        s.insert(own(subnet.gateway()));
+        s.extend(net.gateway(subnet.family()).map(own));
         if subnet.family() == Family::Ip6 {
             s.insert(own(GATEWAY6.into()));
             s.insert(sysctl(&at, &format!("net/ipv6/conf/{name}/accept_ra"), "0"));
@@ -397,14 +415,14 @@ fn host_mode_rules(names: &Names, family: Family, n: u32) -> State {
 /// The interface of a container, with its port, its entry in the wall and its routes.
 #[must_use]
 pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> State {
-    const INSIDE: &str = "eth0";
+    let inside = e.iface.as_str();
     let (at, port, bridge) = (place(net), names.port(e.id), names.bridge(e.bridge));
     let mut s = State::from([
         Object::Veth {
             at: at.clone(),
             port: port.clone(),
             sandbox: sandbox.clone(),
-            inside: INSIDE.to_owned(),
+            inside: inside.to_owned(),
             mac: e.mac,
             mtu: net.mtu,
         },
@@ -424,16 +442,12 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
         },
         Object::Up {
             at: sandbox.clone(),
-            iface: "lo".to_owned(),
+            iface: inside.to_owned(),
         },
-        Object::Up {
-            at: sandbox.clone(),
-            iface: INSIDE.to_owned(),
-        },
-        // Ping without raw sockets, and low ports without privilege: the namespace is the container's own.
-        sysctl(sandbox, "net/ipv4/ping_group_range", "0\t2147483647"),
-        sysctl(sandbox, "net/ipv4/ip_unprivileged_port_start", "0"),
     ]);
+    if !e.container.is_through_cni() {
+        s.extend(own_namespace(sandbox));
+    }
     let table = names.route_table;
     if e.address(Family::Ip6).is_some() {
         // The port speaks no IPv6 of its own: a report of its groups would be the one packet
@@ -461,27 +475,42 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
             to: exact,
             hop: Hop::Dev(bridge.clone()),
         });
-        if let Some(subnet) = net.subnet(family) {
-            s.extend(inside(INSIDE, subnet, *ip, bridge_mac(e.bridge), sandbox));
-        }
+        s.extend(inside_of(net, e, *ip, sandbox));
     }
     s
 }
 
+/// What a namespace that is all the container's needs beside its interface; that of another
+/// runtime is its runtime's business. Ping without raw sockets, and low ports without privilege.
+fn own_namespace(sandbox: &Place) -> State {
+    State::from([
+        Object::Up {
+            at: sandbox.clone(),
+            iface: "lo".to_owned(),
+        },
+        sysctl(sandbox, "net/ipv4/ping_group_range", "0\t2147483647"),
+        sysctl(sandbox, "net/ipv4/ip_unprivileged_port_start", "0"),
+    ])
+}
+
 /// A container's own addresses, routes and neighbours of one family. Everything goes to the
 /// gateway, whose address on the wire is known from the start: nothing is ever asked for.
-fn inside(iface: &str, subnet: Subnet, ip: IpAddr, gateway_mac: Mac, at: &Place) -> State {
-    let (gateway, address) = match subnet.family() {
-        Family::Ip4 => (subnet.gateway(), subnet.of(ip)),
+fn inside_of(net: &Network, e: &Endpoint, ip: IpAddr, at: &Place) -> State {
+    let family = Family::of(ip);
+    let (Some(subnet), Some(own)) = (net.subnet(family), net.gateway(family)) else {
+        return State::new();
+    };
+    let (gateway, address) = match family {
+        Family::Ip4 => (own, subnet.of(ip)),
         Family::Ip6 => (GATEWAY6.into(), IpNetwork::from(ip)),
     };
-    let route = |to, hop| Object::Route {
+    let route = |table, to, hop| Object::Route {
         at: at.clone(),
-        table: MAIN,
+        table,
         to,
         hop,
     };
-    let iface = iface.to_owned();
+    let iface = e.iface.clone();
     let mut s = State::from([
         Object::Address {
             at: at.clone(),
@@ -492,12 +521,17 @@ fn inside(iface: &str, subnet: Subnet, ip: IpAddr, gateway_mac: Mac, at: &Place)
             at: at.clone(),
             iface: iface.clone(),
             ip: gateway,
-            mac: gateway_mac,
+            mac: bridge_mac(e.bridge),
         },
-        route(subnet.family().everything(), Hop::Via(gateway, iface.clone())),
+        route(MAIN, family.everything(), Hop::Via(gateway, iface.clone())),
     ]);
-    if subnet.family() == Family::Ip4 {
-        s.insert(route(IpNetwork::from(gateway), Hop::Dev(iface)));
+    let extra = e.routes.iter().filter(|r| r.to.is_ipv4() == ip.is_ipv4());
+    s.extend(extra.map(|r| {
+        let hop = Hop::Via(gateway, iface.clone());
+        route(r.table.unwrap_or(MAIN), r.to, hop)
+    }));
+    if family == Family::Ip4 {
+        s.insert(route(MAIN, IpNetwork::from(gateway), Hop::Dev(iface)));
     }
     s
 }
@@ -525,7 +559,8 @@ pub fn published(world: &World, p: &Published) -> State {
             SetName::Public(family),
             target,
         )));
-        let (set, key) = match p.host_ip {
+        // 0.0.0.0 is every address of its family.
+        let (set, key) = match p.host_ip.filter(|h| !h.is_unspecified()) {
             Some(h) => (
                 SetName::At(family),
                 vec![Field::Ip(h), proto, Field::Port(p.host_port)],

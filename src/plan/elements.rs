@@ -213,7 +213,7 @@ pub fn host_end(names: &Names, net: &Network, family: Family) -> Option<IpAddr> 
     match (net.router, family) {
         (Router::Own, Family::Ip4) => Some(names.host4.into()),
         (Router::Own, Family::Ip6) => Some(names.host6.into()),
-        (Router::Host, _) => net.subnet(family).map(crate::model::Subnet::gateway),
+        (Router::Host, _) => net.gateway(family),
     }
 }
 

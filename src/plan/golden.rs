@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::{Machine, Names, Plan, Renderer, State, desired, elements};
-use crate::model::{DefaultPolicy, End, Endpoint, Family, Link, Network, Proto, Published, Router, World};
+use crate::model::{
+    DefaultPolicy, End, Endpoint, ExtraRoute, Family, Link, Network, Proto, Published, Router, World,
+};
 
 const NOW: u64 = 1_000;
 
@@ -43,6 +45,8 @@ fn network(name: &str, router: Router) -> Network {
         router,
         default_policy: DefaultPolicy::Isolated,
         mtu: 1500,
+        gateways: vec![],
+        masquerade: true,
     }
 }
 
@@ -58,6 +62,9 @@ fn container(name: &str, id: u32) -> Endpoint {
         mac: format!("02:6d:0a:09:00:{:02x}", id + 1).parse().unwrap(),
         labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
         bridge: 1,
+        iface: "eth0".to_owned(),
+        aliases: vec![],
+        routes: vec![],
     }
 }
 
@@ -116,6 +123,12 @@ fn golden_networks() {
         "network-host-mode",
         desired::net(&names, &network("moat", Router::Host))
     );
+    let open = Network {
+        default_policy: DefaultPolicy::Open,
+        masquerade: false,
+        ..network("moat", Router::Own)
+    };
+    golden!("network-open", desired::net(&names, &open));
     golden!(
         "bridge",
         desired::bridge(&names, &network("moat", Router::Own), 1)
@@ -133,6 +146,24 @@ fn golden_endpoints() {
     let of = |router| desired::endpoint(&names, &network("moat", router), &web, &sandbox);
     golden!("endpoint", of(Router::Own));
     golden!("endpoint-host-mode", of(Router::Host));
+    let through_cni = Endpoint {
+        container: "cni:moat/3f2a9c".parse().unwrap(),
+        iface: "net1".to_owned(),
+        routes: vec![ExtraRoute {
+            to: "192.0.2.0/24".parse().unwrap(),
+            table: Some(100),
+        }],
+        ..web
+    };
+    let sandbox = super::Place::Sandbox("/run/netns/pod".into());
+    let net = Network {
+        gateways: vec!["10.9.255.254".parse().unwrap()],
+        ..network("moat", Router::Own)
+    };
+    golden!(
+        "endpoint-through-cni",
+        desired::endpoint(&names, &net, &through_cni, &sandbox)
+    );
 }
 
 #[test]

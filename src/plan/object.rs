@@ -112,7 +112,9 @@ pub enum SetName {
     Cidr(Family),
     CidrPort(Family),
     Public(Family),
+    Open(Family),
     Nets(Family),
+    Masq(Family),
     Any(Family),
     At(Family),
 }
@@ -135,8 +137,9 @@ impl SetName {
                 Self::Cidr,
                 Self::CidrPort,
                 Self::Public,
+                Self::Open,
             ],
-            Table::WayOut => &[Self::Nets, Self::Any, Self::At],
+            Table::WayOut => &[Self::Nets, Self::Masq, Self::Any, Self::At],
         };
         Family::BOTH
             .into_iter()
@@ -159,7 +162,9 @@ impl SetName {
         | S::Cidr(f)
         | S::CidrPort(f)
         | S::Public(f)
+        | S::Open(f)
         | S::Nets(f)
+        | S::Masq(f)
         | S::Any(f)
         | S::At(f)) = self;
         f
@@ -175,10 +180,10 @@ impl SetName {
         };
         match self {
             S::Source(_) => vec!["ifname", "ether_addr", addr],
-            S::Pair(_) | S::Peer(_) | S::Cidr(_) => vec![addr, addr],
+            S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Open(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
             S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
-            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) => vec![addr],
+            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) | S::Masq(_) => vec![addr],
             S::Public(_) | S::At(_) => vec![addr, "inet_proto", "inet_service"],
             S::Any(_) => vec!["inet_proto", "inet_service"],
         }
@@ -200,7 +205,13 @@ impl SetName {
     pub fn is_interval(self) -> bool {
         matches!(
             self,
-            Self::Range(_) | Self::Near(_) | Self::Cidr(_) | Self::CidrPort(_) | Self::Nets(_)
+            Self::Range(_)
+                | Self::Near(_)
+                | Self::Cidr(_)
+                | Self::CidrPort(_)
+                | Self::Open(_)
+                | Self::Nets(_)
+                | Self::Masq(_)
         )
     }
 }
@@ -221,7 +232,9 @@ impl fmt::Display for SetName {
             S::Cidr(_) => "cidr",
             S::CidrPort(_) => "cidrport",
             S::Public(_) => "public",
+            S::Open(_) => "open",
             S::Nets(_) => "nets",
+            S::Masq(_) => "masq",
             S::Any(_) => "any",
             S::At(_) => "at",
         };

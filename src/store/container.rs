@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::{Error, Store};
-use crate::model::{Family, Mac, Name, Network, Published};
+use crate::model::{ExtraRoute, Family, Mac, Name, Network, Published};
 
 /// How far a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,17 @@ pub struct Container {
 #[derive(Clone, Debug, Default)]
 pub struct NewEndpoint {
     pub addresses: Vec<IpAddr>,
+    /// Ranges from which the other addresses come, both ends included; none is all of the subnet.
+    pub pools: Vec<(IpAddr, IpAddr)>,
     pub mac: Option<Mac>,
+    /// The interface's name; `None` is `eth0`.
+    pub iface: Option<String>,
+    pub routes: Vec<ExtraRoute>,
+    pub aliases: Vec<String>,
+    /// By what its runtime calls the container.
+    pub runtime_id: Option<String>,
+    /// Its namespace if that exists already: the path, and what tells it from a later one there.
+    pub sandbox: Option<(PathBuf, String)>,
 }
 
 const COLUMNS: &str = "id, name, phase, owner_pid, owner_started, pid, started, exit_code, created, finished, \
@@ -149,7 +160,7 @@ impl Store {
         Ok(())
     }
 
-    /// A container by name, or by an id or unambiguous start of one.
+    /// A container by name, by an id or unambiguous start of one, or by what others call it.
     ///
     /// # Errors
     /// A database error or a record that cannot be read.
@@ -162,6 +173,15 @@ impl Store {
             if rows.len() > 1 {
                 rows.clear();
             }
+        }
+        if rows.is_empty()
+            && let [only] = self.called(key)?.as_slice()
+        {
+            rows = self.rows(
+                &format!("SELECT {COLUMNS} FROM containers WHERE name=?1"),
+                [only],
+                raw,
+            )?;
         }
         rows.pop().map(|r| self.read_container(r)).transpose()
     }
@@ -224,6 +244,7 @@ impl Store {
     /// A database error.
     pub fn remove_container(&self, name: &Name) -> Result<(), Error> {
         self.run("DELETE FROM labels WHERE container=?1", [name.as_str()])?;
+        self.run("DELETE FROM aliases WHERE container=?1", [name.as_str()])?;
         self.run("DELETE FROM published WHERE container=?1", [name.as_str()])?;
         self.run("DELETE FROM containers WHERE name=?1", [name.as_str()])
             .map(drop)
@@ -240,8 +261,7 @@ impl Store {
         labels: &BTreeMap<String, String>,
         wish: &NewEndpoint,
     ) -> Result<(), Error> {
-        let fits = |ip: &IpAddr| network.subnets.iter().any(|s| s.assignable(*ip));
-        if let Some(ip) = wish.addresses.iter().find(|ip| !fits(ip)) {
+        if let Some(ip) = wish.addresses.iter().find(|ip| !network.assignable(**ip)) {
             return Err(Error::AddressUnfit {
                 ip: *ip,
                 network: network.name.to_string(),
@@ -253,11 +273,10 @@ impl Store {
             addresses.push(match asked {
                 Some(ip) if self.holder(*ip)?.is_some() => return Err(Error::AddressTaken { ip: *ip }),
                 Some(ip) => *ip,
-                None => self.free_address(network, *subnet)?,
+                None => self.free_address(network, *subnet, &wish.pools)?,
             });
         }
         let (bridge, _) = self.take_port(&network.name)?;
-        let labels = serde_json::to_string(labels).map_err(|e| self.record(e))?;
         let text = |family| {
             addresses
                 .iter()
@@ -265,9 +284,11 @@ impl Store {
                 .map(ToString::to_string)
         };
         let mac = self.choose_mac(network, wish.mac, &addresses)?;
+        let (sandbox, cookie) = wish.sandbox.clone().unzip();
         self.run(
-            "INSERT INTO endpoints (container, network, ip4, ip6, mac, bridge, labels)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO endpoints
+                (container, network, ip4, ip6, mac, bridge, labels, sandbox, cookie, iface, aliases, routes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ifnull(?10, 'eth0'), ?11, ?12)",
             (
                 container.as_str(),
                 network.name.as_str(),
@@ -275,10 +296,59 @@ impl Store {
                 text(Family::Ip6),
                 mac.to_string(),
                 bridge,
-                labels,
+                self.json(labels)?,
+                sandbox.map(|p| p.display().to_string()),
+                cookie,
+                &wish.iface,
+                self.json(&wish.aliases)?,
+                self.json(&wish.routes)?,
             ),
-        )
-        .map(drop)
+        )?;
+        let id = wish.runtime_id.iter().map(|id| (id, true));
+        for (alias, is_id) in id.chain(wish.aliases.iter().map(|a| (a, false))) {
+            let sql = "INSERT INTO aliases VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+            self.run(sql, (alias, container.as_str(), is_id))?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, value: &impl serde::Serialize) -> Result<String, Error> {
+        serde_json::to_string(value).map_err(|e| self.record(e))
+    }
+
+    /// The names of the containers that others call this, or whose runtime's id begins so
+    /// (three letters at least). A name of its own goes before; that is not looked at here.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn called(&self, word: &str) -> Result<Vec<String>, Error> {
+        let exact = "SELECT container FROM aliases WHERE alias=?1 ORDER BY container";
+        let found = self.rows(exact, [word], |r| r.get(0))?;
+        if !found.is_empty() || word.len() < 3 {
+            return Ok(found);
+        }
+        // Every letter of an id comes before `~`.
+        let begins =
+            "SELECT container FROM aliases WHERE alias>=?1 AND alias<?1||'~' AND is_id ORDER BY container";
+        self.rows(begins, [word], |r| r.get(0))
+    }
+
+    /// What tells the namespaces of containers that came through CNI from others which may
+    /// have their paths by now: of one container, or of all.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn cookies(&self, container: Option<&Name>) -> Result<BTreeMap<Name, (PathBuf, String)>, Error> {
+        let sql = "SELECT container, sandbox, cookie FROM endpoints
+                   WHERE cookie IS NOT NULL AND ifnull(?1, container)=container";
+        let rows: Vec<(String, String, String)> = self.rows(sql, [container.map(Name::as_str)], |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?))
+        })?;
+        rows.into_iter()
+            .map(|(name, path, cookie)| {
+                Ok((name.parse().map_err(|e| self.record(e))?, (path.into(), cookie)))
+            })
+            .collect()
     }
 
     /// The MAC comes from the address, so it is as unique as that; where somebody asked for

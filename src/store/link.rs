@@ -47,7 +47,7 @@ impl Store {
     pub fn add_link(&self, link: &Link) -> Result<(), Error> {
         self.run(
             "INSERT INTO links (from_end, to_end, service, expires) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET expires=excluded.expires",
+             ON CONFLICT DO UPDATE SET expires=excluded.expires, network=NULL",
             (
                 link.from.to_string(),
                 link.to.to_string(),
@@ -56,6 +56,25 @@ impl Store {
             ),
         )
         .map(drop)
+    }
+
+    /// Records a link that a network's configuration asks for, unless there is one. Whether
+    /// there was none.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn add_network_link(&self, link: &Link, network: &Name) -> Result<bool, Error> {
+        let added = self.run(
+            "INSERT INTO links (from_end, to_end, service, network) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            (
+                link.from.to_string(),
+                link.to.to_string(),
+                written(link.service),
+                network.as_str(),
+            ),
+        )?;
+        Ok(added > 0)
     }
 
     /// Forgets the links between two ends: of one service, or all of them. How many there were.

@@ -34,12 +34,13 @@ impl Store {
         .map(drop)
     }
 
-    /// Forgets a network and its bridges.
+    /// Forgets a network, its bridges, and the links of its configuration.
     ///
     /// # Errors
     /// A database error; also when endpoints use it.
     pub fn remove_network(&self, name: &Name) -> Result<(), Error> {
         self.run("DELETE FROM bridges WHERE network=?1", [name.as_str()])?;
+        self.run("DELETE FROM links WHERE network=?1", [name.as_str()])?;
         self.run("DELETE FROM networks WHERE name=?1", [name.as_str()])
             .map(drop)
     }

@@ -29,7 +29,12 @@ CREATE TABLE endpoints (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     container TEXT NOT NULL UNIQUE, network TEXT NOT NULL REFERENCES networks(name),
     ip4 TEXT, ip6 TEXT, mac TEXT NOT NULL, bridge INTEGER NOT NULL REFERENCES bridges(n),
-    labels TEXT NOT NULL, sandbox TEXT);
+    labels TEXT NOT NULL, sandbox TEXT,
+    -- which namespace was there, of those that may have that path one after the other
+    cookie TEXT,
+    -- the interface's name inside; names that others call it by, and further routes, as JSON
+    iface TEXT NOT NULL DEFAULT 'eth0',
+    aliases TEXT NOT NULL DEFAULT '[]', routes TEXT NOT NULL DEFAULT '[]');
 CREATE UNIQUE INDEX endpoints_ip4 ON endpoints(ip4);
 CREATE UNIQUE INDEX endpoints_ip6 ON endpoints(ip6);
 CREATE UNIQUE INDEX endpoints_mac ON endpoints(network, mac);
@@ -38,11 +43,20 @@ CREATE TABLE labels (
     key TEXT NOT NULL, value TEXT NOT NULL, container TEXT NOT NULL,
     PRIMARY KEY (key, value, container)) WITHOUT ROWID;
 CREATE INDEX labels_container ON labels(container);
+-- What a container that came through CNI is called beside its name.
+CREATE TABLE aliases (
+    alias TEXT NOT NULL, container TEXT NOT NULL,
+    -- the runtime's own id: its first letters are enough
+    is_id INTEGER NOT NULL,
+    PRIMARY KEY (alias, container)) WITHOUT ROWID;
+CREATE INDEX aliases_container ON aliases(container);
 CREATE TABLE links (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     from_end TEXT NOT NULL, to_end TEXT NOT NULL,
     -- as it is written: `any`, `tcp`, `5432/tcp`
     service TEXT NOT NULL, expires INTEGER,
+    -- the network whose configuration asks for it; it goes with that
+    network TEXT,
     UNIQUE (from_end, to_end, service));
 CREATE INDEX links_to ON links(to_end);
 CREATE INDEX links_expires ON links(expires) WHERE expires IS NOT NULL;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::{Error, Store};
 use crate::model::{End, Endpoint, Link, Name, Published, World};
 
-const ENDPOINT: &str = "id, container, network, ip4, ip6, mac, bridge, labels, sandbox";
+const ENDPOINT: &str =
+    "id, container, network, ip4, ip6, mac, bridge, labels, sandbox, iface, aliases, routes";
 
 type Raw = (
     u32,
@@ -18,6 +19,7 @@ type Raw = (
     u32,
     String,
     Option<String>,
+    [String; 3],
 );
 
 fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
@@ -31,6 +33,7 @@ fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
         r.get(6)?,
         r.get(7)?,
         r.get(8)?,
+        [r.get(9)?, r.get(10)?, r.get(11)?],
     ))
 }
 
@@ -43,7 +46,7 @@ pub type Placed = (Endpoint, Option<PathBuf>);
 
 impl Store {
     fn read_endpoint(&self, r: Raw) -> Result<Placed, Error> {
-        let (id, container, network, ip4, ip6, mac, bridge, labels, sandbox) = r;
+        let (id, container, network, ip4, ip6, mac, bridge, labels, sandbox, [iface, aliases, routes]) = r;
         let addresses: Result<Vec<_>, _> = [ip4, ip6].into_iter().flatten().map(|a| a.parse()).collect();
         let endpoint = Endpoint {
             id,
@@ -53,6 +56,9 @@ impl Store {
             mac: mac.parse().map_err(|e| self.record(e))?,
             labels: serde_json::from_str(&labels).map_err(|e| self.record(e))?,
             bridge,
+            iface,
+            aliases: serde_json::from_str(&aliases).map_err(|e| self.record(e))?,
+            routes: serde_json::from_str(&routes).map_err(|e| self.record(e))?,
         };
         Ok((endpoint, sandbox.map(PathBuf::from)))
     }

@@ -9,7 +9,7 @@ use proptest::sample::{select, subsequence};
 use super::principles;
 use super::wall::{Packet, Wall};
 use super::worlds::{self, OUTSIDE, host, packets, parties};
-use crate::model::{Decision, Endpoint, Family, Flow, Party, Router, World, decide};
+use crate::model::{Decision, Endpoint, Family, Flow, Network, Party, Router, World, decide};
 use crate::plan::elements::host_end;
 use crate::plan::{
     Element, Field, MARK_IN, MARK_OUT, Machine, Names, Object, Place, SetName, State, Table, desired,
@@ -161,9 +161,7 @@ impl<'w> Compiled<'w> {
         let wall = &self.walls[&router];
         let near = match router {
             Router::Own => host_end(&self.names, &self.world.networks[&e.network], family),
-            Router::Host => self.world.networks[&e.network]
-                .subnet(family)
-                .map(|s| s.gateway()),
+            Router::Host => self.world.networks[&e.network].gateway(family),
         };
         let outside = OUTSIDE.iter().map(|a| a.parse::<IpAddr>().unwrap());
         let outside = outside.filter(|a| Family::of(*a) == family).map(|a| (a, a));
@@ -287,7 +285,7 @@ proptest! {
         // What a dump of the host's addresses brings in host mode.
         if own_gateways {
             let gateways: Vec<IpAddr> = world.networks.values().filter(|n| n.router == Router::Host)
-                .flat_map(|n| n.subnets.iter().map(|s| s.gateway())).collect();
+                .flat_map(Network::every_gateway).collect();
             world.host.extend(gateways);
         }
         check_disjoint(&everything(&Names::of_world(0), &world))?;

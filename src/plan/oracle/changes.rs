@@ -119,7 +119,12 @@ fn of_links(state: State) -> State {
     let fixed = |s| {
         matches!(
             s,
-            SetName::Near(_) | SetName::Host(_) | SetName::Nets(_) | SetName::Source(_)
+            SetName::Near(_)
+                | SetName::Host(_)
+                | SetName::Nets(_)
+                | SetName::Masq(_)
+                | SetName::Open(_)
+                | SetName::Source(_)
         )
     };
     let keep = |o: &Object| matches!(o, Object::Element(e) if !fixed(e.set));

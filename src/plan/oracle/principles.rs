@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::worlds::{OUTSIDE, packets};
-use crate::model::{End, Endpoint, Family, Flow, Link, Party, Proto, Router, Service, World};
+use crate::model::{DefaultPolicy, End, Endpoint, Family, Flow, Link, Party, Proto, Router, Service, World};
 
 /// Whether every packet of the service may open a flow.
 pub fn allows(world: &World, flow: &Flow) -> bool {
@@ -105,14 +105,17 @@ pub fn one(world: &World, from: IpAddr, to: IpAddr, (proto, port): (u8, u16)) ->
     };
     match (has(world, from), has(world, to)) {
         (Some(a), Some(b)) if a.container == b.container => true,
-        // Between containers: a link, and a router in which both are.
+        // Between containers: a network that has no walls, or a link and a router in which both are.
         (Some(a), Some(b)) => {
-            router(world, a) == router(world, b)
-                && world
-                    .links
-                    .iter()
-                    .filter(|l| mine(l, a) && named(b, &l.to))
-                    .any(|l| open(&l))
+            let wallless = world.networks[&a.network].default_policy == DefaultPolicy::Open;
+            let together = wallless && a.network == b.network;
+            together
+                || router(world, a) == router(world, b)
+                    && world
+                        .links
+                        .iter()
+                        .filter(|l| mine(l, a) && named(b, &l.to))
+                        .any(|l| open(&l))
         }
         (Some(_), None) if nobody(to) => false,
         (Some(a), None) => {

@@ -86,7 +86,7 @@ pub fn link() -> impl Strategy<Value = Link> {
     })
 }
 
-fn network(n: u32, families: u8, internal: bool, router: Router) -> Network {
+fn network(n: u32, families: u8, internal: bool, open: bool, router: Router) -> Network {
     let (v4, v6) = (format!("10.9.{n}.0/24"), format!("fd00:{n:x}::/64"));
     let subnets: &[&str] = match families {
         0 => &[&v4],
@@ -98,15 +98,22 @@ fn network(n: u32, families: u8, internal: bool, router: Router) -> Network {
         subnets: subnets.iter().map(|s| s.parse().unwrap()).collect(),
         internal,
         router,
-        default_policy: DefaultPolicy::Isolated,
+        default_policy: if open {
+            DefaultPolicy::Open
+        } else {
+            DefaultPolicy::Isolated
+        },
         mtu: 1500,
+        gateways: vec![],
+        masquerade: true,
     }
 }
 
 pub fn networks() -> impl Strategy<Value = Vec<Network>> {
     let router = prop_oneof![4 => Just(Router::Own), 1 => Just(Router::Host)];
-    proptest::collection::vec((0..4_u8, any::<bool>(), router), 1..=3).prop_map(|all| {
-        let of = |(n, (families, internal, router))| network(n, families, internal, router);
+    let open = prop_oneof![3 => Just(false), 1 => Just(true)];
+    proptest::collection::vec((0..4_u8, any::<bool>(), open, router), 1..=3).prop_map(|all| {
+        let of = |(n, (families, internal, open, router))| network(n, families, internal, open, router);
         (1..).zip(all).map(of).collect()
     })
 }
@@ -124,6 +131,9 @@ pub fn endpoint(n: u32, network: &Network, labels: &[(&str, &str)]) -> Endpoint 
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect(),
         bridge: network.name.as_str()[1..].parse().unwrap(),
+        iface: "eth0".to_owned(),
+        aliases: vec![],
+        routes: vec![],
     }
 }
 

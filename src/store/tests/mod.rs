@@ -45,6 +45,8 @@ fn network(label: &str, subnets: &[&str]) -> Network {
         internal: false,
         router: Router::Own,
         default_policy: DefaultPolicy::Isolated,
+        gateways: vec![],
+        masquerade: true,
         mtu: 1500,
     }
 }
@@ -86,5 +88,6 @@ fn asking(addresses: &[&str], mac: Option<&str>) -> NewEndpoint {
     NewEndpoint {
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         mac: mac.map(|m| m.parse().unwrap()),
+        ..NewEndpoint::default()
     }
 }

@@ -18,4 +18,4 @@ pub use mac::{Mac, MacError};
 pub use name::{Name, NameError};
 pub use service::{Ports, Proto, Service, ServiceError};
 pub use subnet::{Subnet, SubnetError, automatic, overlaps};
-pub use world::{DefaultPolicy, Endpoint, ExtraRoute, Network, Published, Router, World};
+pub use world::{DefaultPolicy, Endpoint, ExtraRoute, Foreign, Network, Published, Router, World};

@@ -151,6 +151,7 @@ fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
         default_policy: request.default_policy,
         gateways: vec![],
         masquerade: true,
+        foreign: false,
         mtu: match request.mtu {
             Some(mtu) => mtu,
             None => moat.kernel.default_mtu()?,
@@ -202,6 +203,7 @@ pub fn find_or_default(moat: &Moat, store: &Store, name: &Name) -> Result<Networ
         default_policy: DefaultPolicy::Isolated,
         gateways: vec![],
         masquerade: true,
+        foreign: false,
         mtu: moat.mtu,
     };
     store.add_network(&network, false)?;

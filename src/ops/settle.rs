@@ -3,14 +3,15 @@
 //! The check is of constant cost; what it misses, `fsck` finds. When something is off, or a
 //! dead process left an intent, everything is compared and mended under the exclusive lock.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::context::{Moat, Where, now};
 use super::error::{Error, Result};
 use super::{fault, remove};
 use crate::kernel::{Kernel, Scope};
-use crate::model::{Router, World};
-use crate::plan::{Object, Place, Plan, Ruleset, State, desired};
+use crate::model::{Foreign, Router, World};
+use crate::plan::{Object, Place, Plan, Ruleset, State, desired, foreign};
 use crate::sandbox;
 use crate::store::Phase;
 
@@ -87,7 +88,10 @@ impl Moat {
             }
         }
         for (n, network) in self.store.bridges()? {
-            let Some(row) = networks.iter().find(|r| r.network.name == network) else {
+            let Some(row) = networks
+                .iter()
+                .find(|r| r.network.name == network && !r.network.foreign)
+            else {
                 continue;
             };
             let at = desired::place(&row.network);
@@ -112,21 +116,43 @@ impl Moat {
         Ok(self.kernel.has_rules(&Place::Router, &policy)?)
     }
 
+    /// The rules of the wall around others' interfaces: without them it stands on nftables alone.
+    fn foreign_rules(&self, networks: &[crate::store::NetworkRow]) -> Result<State> {
+        let foreign = || networks.iter().map(|r| &r.network).filter(|n| n.foreign);
+        let mut s: State = foreign().flat_map(|n| desired::net(&self.names, n)).collect();
+        for (network, side) in self.store.sides()? {
+            let f = Foreign {
+                port: side,
+                bridge: None,
+            };
+            let net = foreign().find(|n| n.name == network);
+            s.extend(
+                net.map(|n| foreign::side(&self.names, n, &f))
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        s.retain(|o| matches!(o, Object::Rule { .. }));
+        Ok(s)
+    }
+
     fn host_is_whole(&mut self) -> Result<bool> {
+        let networks = self.store.networks()?;
         let ruleset = Object::Ruleset {
             at: Place::Host,
             which: Ruleset::WayOut,
         };
-        let policy = self
+        let mut policy: State = self
             .families()
             .into_iter()
             .flat_map(|f| desired::host_policy(&self.names, f))
             .collect();
+        policy.extend(self.foreign_rules(&networks)?);
         if !self.kernel.has_rules(&Place::Host, &policy)? {
             return Ok(false);
         }
         let mut needed = vec![ruleset];
-        if (self.store.networks()?.iter()).any(|n| n.network.router == Router::Host) {
+        if networks.iter().any(|n| n.network.router == Router::Host) {
             needed.push(Object::Ruleset {
                 at: Place::Host,
                 which: Ruleset::Wall,
@@ -196,15 +222,36 @@ impl Moat {
     /// When store or kernel cannot be read.
     pub fn compare(&mut self) -> Result<(State, State)> {
         let wanted = self.wanted()?;
+        let scope = self.scope(&wanted);
+        let mut present = self.kernel.observe(&scope)?;
+        // Of what hangs on others' interfaces only that is ours which we want.
+        let theirs = |o: &Object| on(o).is_some_and(|i| scope.foreign.contains(&i));
+        let in_our_tables =
+            |o: &Object| matches!(o, Object::Route { table, .. } if self.names.owns_table(*table));
+        present.retain(|o| wanted.contains(o) || in_our_tables(o) || !theirs(o));
+        Ok((present, wanted))
+    }
+
+    /// Where to look for what is wanted, beside what is found by its name.
+    fn scope(&self, wanted: &State) -> Scope {
         let mut scope = Scope::default();
-        for object in &wanted {
+        let mut inner = BTreeSet::new();
+        for object in wanted {
             match object {
-                Object::Veth { sandbox, .. } => scope.sandboxes.push(sandbox.clone()),
+                Object::Veth { sandbox, inside, .. } => {
+                    scope.sandboxes.push(sandbox.clone());
+                    inner.extend([(sandbox.clone(), inside.clone()), (sandbox.clone(), "lo".into())]);
+                }
                 Object::Sysctl { at, key, .. } => scope.sysctls.push((at.clone(), key.clone())),
                 _ => {}
             }
         }
-        Ok((self.kernel.observe(&scope)?, wanted))
+        let ours = |(at, iface): &(Place, String)| match at {
+            Place::Host | Place::Router => self.names.owns(iface),
+            Place::Sandbox(_) => inner.contains(&(at.clone(), iface.clone())),
+        };
+        scope.foreign = wanted.iter().filter_map(on).filter(|i| !ours(i)).collect();
+        scope
     }
 
     /// What should be in the kernel: nothing while nobody uses the world.
@@ -366,6 +413,11 @@ impl Moat {
         world.host = self.host_addresses()?;
         Ok(world)
     }
+}
+
+/// The interface an object hangs on.
+fn on(object: &Object) -> Option<(Place, String)> {
+    Some((object.place().clone(), object.iface()?.to_owned()))
 }
 
 fn words(addresses: &[IpAddr]) -> String {

@@ -2,6 +2,7 @@
 
 pub mod desired;
 pub mod elements;
+pub mod foreign;
 #[cfg(test)]
 mod golden;
 pub mod names;
@@ -13,9 +14,9 @@ mod step;
 pub mod text;
 
 pub use desired::Machine;
-pub use names::{MARK_IN, MARK_OUT, Names};
+pub use names::{MARK_FREE, MARK_IN, MARK_OUT, Names};
 pub use object::{
-    Element, Expires, Field, Hop, LOCAL, MAIN, Object, Place, Ruleset, SetName, State, Table, Verdict,
+    Element, Expires, Field, Hop, LOCAL, MAIN, Mark, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };
 pub use step::{Plan, Step};
 pub use text::Renderer;

@@ -101,6 +101,9 @@ pub struct Element {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetName {
     Source(Family),
+    Asked(Family),
+    ForeignPort,
+    ForeignBridge,
     Pair(Family),
     Proto(Family),
     Port(Family),
@@ -113,6 +116,9 @@ pub enum SetName {
     CidrPort(Family),
     Public(Family),
     Open(Family),
+    Guest(Family),
+    Walled(Family),
+    Behind,
     Nets(Family),
     Masq(Family),
     Any(Family),
@@ -123,8 +129,13 @@ impl SetName {
     /// Every set of a table.
     #[must_use]
     pub fn of(table: Table) -> Vec<Self> {
+        let plain: &[Self] = match table {
+            Table::Ports => &[Self::ForeignPort, Self::ForeignBridge],
+            Table::Wall => &[Self::Behind],
+            Table::WayOut => &[],
+        };
         let make: &[fn(Family) -> Self] = match table {
-            Table::Ports => &[Self::Source],
+            Table::Ports => &[Self::Source, Self::Asked],
             Table::Wall => &[
                 Self::Pair,
                 Self::Proto,
@@ -138,19 +149,24 @@ impl SetName {
                 Self::CidrPort,
                 Self::Public,
                 Self::Open,
+                Self::Guest,
+                Self::Walled,
             ],
             Table::WayOut => &[Self::Nets, Self::Masq, Self::Any, Self::At],
         };
         Family::BOTH
             .into_iter()
             .flat_map(|f| make.iter().map(move |m| m(f)))
+            .chain(plain.iter().copied())
             .collect()
     }
 
+    /// The family of its addresses; `None` for a set of interfaces.
     #[must_use]
-    pub fn family(self) -> Family {
+    pub fn family(self) -> Option<Family> {
         use SetName as S;
         let (S::Source(f)
+        | S::Asked(f)
         | S::Pair(f)
         | S::Proto(f)
         | S::Port(f)
@@ -163,11 +179,16 @@ impl SetName {
         | S::CidrPort(f)
         | S::Public(f)
         | S::Open(f)
+        | S::Guest(f)
+        | S::Walled(f)
         | S::Nets(f)
         | S::Masq(f)
         | S::Any(f)
-        | S::At(f)) = self;
-        f
+        | S::At(f)) = self
+        else {
+            return None;
+        };
+        Some(f)
     }
 
     /// The types of the key's fields, as nft names them.
@@ -175,17 +196,19 @@ impl SetName {
     pub fn key_types(self) -> Vec<&'static str> {
         use SetName as S;
         let addr = match self.family() {
-            Family::Ip4 => "ipv4_addr",
-            Family::Ip6 => "ipv6_addr",
+            Some(Family::Ip6) => "ipv6_addr",
+            _ => "ipv4_addr",
         };
         match self {
             S::Source(_) => vec!["ifname", "ether_addr", addr],
             S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Open(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
             S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
-            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) | S::Masq(_) => vec![addr],
+            S::Asked(_) | S::Guest(_) => vec!["ifname", addr],
+            S::Near(_) | S::Host(_) | S::World(_) | S::Walled(_) | S::Nets(_) | S::Masq(_) => vec![addr],
             S::Public(_) | S::At(_) => vec![addr, "inet_proto", "inet_service"],
             S::Any(_) => vec!["inet_proto", "inet_service"],
+            S::ForeignPort | S::ForeignBridge | S::Behind => vec!["ifname"],
         }
     }
 
@@ -221,6 +244,9 @@ impl fmt::Display for SetName {
         use SetName as S;
         let stem = match self {
             S::Source(_) => "source",
+            S::Asked(_) => "asked",
+            S::ForeignPort => "fport",
+            S::ForeignBridge => "fbridge",
             S::Pair(_) => "pair",
             S::Proto(_) => "proto",
             S::Port(_) => "port",
@@ -233,12 +259,18 @@ impl fmt::Display for SetName {
             S::CidrPort(_) => "cidrport",
             S::Public(_) => "public",
             S::Open(_) => "open",
+            S::Guest(_) => "guest",
+            S::Walled(_) => "walled",
+            S::Behind => "behind",
             S::Nets(_) => "nets",
             S::Masq(_) => "masq",
             S::Any(_) => "any",
             S::At(_) => "at",
         };
-        write!(f, "{stem}{}", self.family().digit())
+        match self.family() {
+            Some(family) => write!(f, "{stem}{}", family.digit()),
+            None => f.write_str(stem),
+        }
     }
 }
 
@@ -260,6 +292,36 @@ pub enum Hop {
 pub enum Verdict {
     Lookup(u32),
     Prohibit,
+}
+
+/// What a routing policy rule asks of a packet's mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// These bits are set.
+    With(u32),
+    /// None of these bits is set.
+    Without(u32),
+}
+
+impl Mark {
+    /// Value and mask.
+    #[must_use]
+    pub fn masked(self) -> (u32, u32) {
+        match self {
+            Self::With(bits) => (bits, bits),
+            Self::Without(bits) => (0, bits),
+        }
+    }
+
+    /// What the kernel calls value and mask; `None` for what we never make.
+    #[must_use]
+    pub fn of(value: u32, mask: u32) -> Option<Self> {
+        match value {
+            0 => Some(Self::Without(mask)),
+            _ if value == mask => Some(Self::With(mask)),
+            _ => None,
+        }
+    }
 }
 
 /// The table of the host's own addresses.
@@ -301,12 +363,15 @@ pub enum Object {
         at: Place,
         family: Family,
         priority: u32,
-        mark: Option<u32>,
+        mark: Option<Mark>,
         iif: Option<String>,
         then: Verdict,
     },
     /// A port's place in its bridge: master, `isolated on`, `learning off`, `locked on`.
     BridgePort { at: Place, port: String, bridge: String },
+    /// Somebody else's port of somebody else's bridge, closed as ours are. Taking it away leaves
+    /// it closed: it goes with its interface, and a container that loses its wall gains nothing.
+    ClosedPort { at: Place, port: String, bridge: String },
     /// A static forwarding entry of a port.
     Fdb { at: Place, port: String, mac: Mac },
     /// An address, always `noprefixroute`, IPv6 always `nodad`.
@@ -349,11 +414,30 @@ impl Object {
             | Self::Sysctl { at, .. }
             | Self::Rule { at, .. }
             | Self::BridgePort { at, .. }
+            | Self::ClosedPort { at, .. }
             | Self::Fdb { at, .. }
             | Self::Address { at, .. }
             | Self::Up { at, .. }
             | Self::Neighbour { at, .. }
             | Self::Route { at, .. } => at,
+        }
+    }
+
+    /// The interface it hangs on, where it is not one itself.
+    #[must_use]
+    pub fn iface(&self) -> Option<&str> {
+        match self {
+            Self::BridgePort { port, .. } | Self::ClosedPort { port, .. } | Self::Fdb { port, .. } => {
+                Some(port)
+            }
+            Self::Up { iface, .. }
+            | Self::Address { iface, .. }
+            | Self::Neighbour { iface, .. }
+            | Self::Route {
+                hop: Hop::Dev(iface) | Hop::Via(_, iface) | Hop::Local(iface),
+                ..
+            } => Some(iface),
+            _ => None,
         }
     }
 }

@@ -100,6 +100,10 @@ impl Renderer<'_> {
                     self.bridge(at)
                 ),
             ],
+            Object::ClosedPort { at, port, .. } => vec![format!(
+                "{} link set dev {port} isolated on learning off locked on",
+                self.bridge(at)
+            )],
             _ => self.either("add", "up", object),
         }
     }
@@ -123,7 +127,7 @@ impl Renderer<'_> {
             Object::Uplink { host, .. } => vec![format!("ip link del {host}")],
             Object::Bridge { at, name, .. } => vec![format!("{} link del {name}", self.ip(at))],
             Object::Veth { at, port, .. } => vec![format!("{} link del {port}", self.ip(at))],
-            Object::Sysctl { .. } => vec![],
+            Object::Sysctl { .. } | Object::ClosedPort { .. } => vec![],
             Object::BridgePort { at, port, .. } => {
                 vec![format!("{} link set dev {port} nomaster", self.ip(at))]
             }
@@ -142,7 +146,10 @@ impl Renderer<'_> {
                 iif,
                 then,
             } => {
-                let mark = mark.map_or(String::new(), |m| format!(" fwmark {m:#x}/{m:#x}"));
+                let mark = mark.map_or(String::new(), |m| {
+                    let (value, mask) = m.masked();
+                    format!(" fwmark {value:#x}/{mask:#x}")
+                });
                 let iif = iif.as_ref().map_or(String::new(), |i| format!(" iif {i}"));
                 let then = match then {
                     Verdict::Lookup(t) => format!("lookup {}", table_name(*t)),

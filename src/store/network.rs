@@ -100,6 +100,40 @@ impl Store {
         Ok((n, true))
     }
 
+    /// One more port behind an interface that another plugin made; its number.
+    pub(super) fn join_side(&self, network: &Name, side: &str) -> Result<u32, Error> {
+        let sql = "SELECT n FROM bridges WHERE network=?1 AND name=?2";
+        let known: Vec<u32> = self.rows(sql, (network.as_str(), side), |r| r.get(0))?;
+        let n = match known.first() {
+            Some(n) => *n,
+            None => self.add_bridge(network)?,
+        };
+        self.run("UPDATE bridges SET ports=ports+1, name=?2 WHERE n=?1", (n, side))?;
+        Ok(n)
+    }
+
+    /// The interfaces that other plugins made and behind which containers with a wall are: network
+    /// and name.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn sides(&self) -> Result<Vec<(Name, String)>, Error> {
+        let sql = "SELECT network, name FROM bridges WHERE name IS NOT NULL";
+        let rows: Vec<(String, String)> = self.rows(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        rows.into_iter()
+            .map(|(network, side)| Ok((network.parse().map_err(|e| self.record(e))?, side)))
+            .collect()
+    }
+
+    /// How many ports a bridge has.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn ports_of(&self, n: u32) -> Result<u32, Error> {
+        let sql = "SELECT ports FROM bridges WHERE n=?1";
+        Ok(self.rows(sql, [n], |r| r.get(0))?.pop().unwrap_or_default())
+    }
+
     /// Records a further bridge; its number.
     ///
     /// # Errors

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{Error, Store};
-use crate::model::{End, Endpoint, Link, Name, Published, World};
+use crate::model::{End, Endpoint, Foreign, Link, Name, Published, World};
 
-const ENDPOINT: &str =
-    "id, container, network, ip4, ip6, mac, bridge, labels, sandbox, iface, aliases, routes";
+const ENDPOINT: &str = "id, container, network, ip4, ip6, mac, bridge, labels, sandbox, iface, aliases, \
+                        routes, port, (SELECT name FROM bridges WHERE n=bridge)";
 
 type Raw = (
     u32,
@@ -20,6 +20,7 @@ type Raw = (
     String,
     Option<String>,
     [String; 3],
+    [Option<String>; 2],
 );
 
 fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
@@ -34,6 +35,7 @@ fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
         r.get(7)?,
         r.get(8)?,
         [r.get(9)?, r.get(10)?, r.get(11)?],
+        [r.get(12)?, r.get(13)?],
     ))
 }
 
@@ -46,7 +48,8 @@ pub type Placed = (Endpoint, Option<PathBuf>);
 
 impl Store {
     fn read_endpoint(&self, r: Raw) -> Result<Placed, Error> {
-        let (id, container, network, ip4, ip6, mac, bridge, labels, sandbox, [iface, aliases, routes]) = r;
+        let (id, container, network, ip4, ip6, mac, bridge, labels, sandbox, texts, [port, side]) = r;
+        let [iface, aliases, routes] = texts;
         let addresses: Result<Vec<_>, _> = [ip4, ip6].into_iter().flatten().map(|a| a.parse()).collect();
         let endpoint = Endpoint {
             id,
@@ -56,6 +59,10 @@ impl Store {
             mac: mac.parse().map_err(|e| self.record(e))?,
             labels: serde_json::from_str(&labels).map_err(|e| self.record(e))?,
             bridge,
+            foreign: port.map(|port| Foreign {
+                bridge: side.filter(|s| *s != port),
+                port,
+            }),
             iface,
             aliases: serde_json::from_str(&aliases).map_err(|e| self.record(e))?,
             routes: serde_json::from_str(&routes).map_err(|e| self.record(e))?,

@@ -146,6 +146,7 @@ impl Linux {
             }
             Object::Bridge { at, name, mac, mtu } => links::add_bridge(self.rtnl(at)?, name, *mac, *mtu),
             Object::BridgePort { at, port, bridge } => links::add_port(self.rtnl(at)?, port, bridge),
+            Object::ClosedPort { at, port, bridge } => links::close_port(self.rtnl(at)?, port, bridge),
             Object::Rule { at, .. } => routing::add_rule(self.rtnl(at)?, &rule(object)),
             Object::Fdb { at, port, mac } => entries::add_fdb(self.rtnl(at)?, port, *mac),
             Object::Address { at, iface, address } => entries::add_address(self.rtnl(at)?, iface, *address),
@@ -188,7 +189,9 @@ impl Linux {
             Object::Up { at, iface } => links::set_up(self.rtnl(at)?, iface, false),
             Object::Neighbour { at, iface, ip, .. } => entries::remove_neighbour(self.rtnl(at)?, iface, *ip),
             Object::Route { at, table, to, hop } => routing::remove_route(self.rtnl(at)?, *table, *to, hop),
-            Object::Namespace | Object::Sysctl { .. } | Object::Element(_) => Ok(()),
+            Object::Namespace | Object::Sysctl { .. } | Object::ClosedPort { .. } | Object::Element(_) => {
+                Ok(())
+            }
         };
         let gone = [libc::ENODEV, libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL];
         ignore(result, &gone).map_err(failed(step))

@@ -19,6 +19,8 @@ pub struct Packet {
     pub port: u16,
     pub reply: bool,
     pub translated: bool,
+    /// It comes from a port of a foreign bridge that nobody walled.
+    pub free: bool,
 }
 
 /// What came of a packet.
@@ -127,6 +129,14 @@ impl Wall {
             ["ct", "state", "invalid" | "related", rest @ ..] => (false, rest),
             ["ct", "direction", "reply", rest @ ..] => (packet.reply, rest),
             ["ct", "status", "dnat", rest @ ..] => (packet.translated, rest),
+            ["meta", "mark", "&", bits, "==", same, rest @ ..] => {
+                assert_eq!(bits, same);
+                (packet.free, rest)
+            }
+            ["iifname", set, rest @ ..] if set.starts_with('@') => {
+                (self.holds(set, &[Field::Iface(packet.iif.to_owned())]), rest)
+            }
+            ["iifname", ".", ..] => self.lookup(words, packet),
             ["iifname", rest @ ..] => {
                 let (names, rest) = literal(rest);
                 let fits = |n: &str| match n.strip_suffix('*') {
@@ -165,6 +175,7 @@ impl Wall {
                     family = Some(Family::Ip6);
                     (Field::Ip(packet.side(side)), rest)
                 }
+                ["iifname", rest @ ..] => (Field::Iface(packet.iif.to_owned()), rest),
                 ["meta", "l4proto", rest @ ..] => (Field::Proto(packet.proto), rest),
                 ["th", "dport", rest @ ..] => (Field::Port(packet.port), rest),
                 ["th", "sport", rest @ ..] => (Field::Port(packet.source_port), rest),
@@ -229,6 +240,7 @@ impl Packet {
             port: self.source_port,
             reply: true,
             translated: self.translated,
+            free: self.free,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::error::{Error, Result, code};
-use super::json::Object;
+use super::json::{IP, MAC, Object};
 use super::runtime::{WantedIp, wanted_ips};
 use crate::model::Mac;
 
@@ -28,14 +28,14 @@ impl Call {
         let args = self.args_cni()?;
         let mac = match (runtime.mac, &args) {
             (Some(mac), _) => Some(mac),
-            (None, Some(args)) => args.parsed("mac")?,
+            (None, Some(args)) => args.parsed("mac", MAC)?,
             (None, None) => None,
         };
         Ok(Wishes {
             ips: ips.into_iter().find(|ips| !ips.is_empty()).unwrap_or_default(),
             mac: match mac {
                 Some(mac) => Some(mac),
-                None => self.arg("MAC").map(|t| arg_parsed("MAC", t)).transpose()?,
+                None => self.arg("MAC").map(arg_mac).transpose()?,
             },
             labels: args.map(|a| labels(&a)).unwrap_or_default(),
         })
@@ -49,7 +49,7 @@ impl Call {
     pub fn wanted_ips(&self) -> Result<[Vec<WantedIp>; 3]> {
         let list = self.arg("IP").into_iter().flat_map(|t| t.split(','));
         let env = list.map(|t| {
-            let bad = || Error::new(code::ENVIRONMENT, format!("CNI_ARGS: IP is no address: {t:?}"));
+            let bad = || Error::new(code::ENVIRONMENT, format!("CNI_ARGS: IP must be {IP}: {t:?}"));
             WantedIp::read(t.trim()).ok_or_else(bad)
         });
         let args = self.args_cni()?;
@@ -105,9 +105,9 @@ impl Call {
     }
 }
 
-fn arg_parsed(key: &str, text: &str) -> Result<Mac> {
-    let bad = |e| Error::new(code::ENVIRONMENT, format!("CNI_ARGS: {key}: {e}"));
-    text.parse().map_err(bad)
+fn arg_mac(text: &str) -> Result<Mac> {
+    let msg = format!("CNI_ARGS: MAC must be {MAC}: {text:?}");
+    text.parse().map_err(|_| Error::new(code::ENVIRONMENT, msg))
 }
 
 /// Labels are metadata for whoever understands them: what has another form is passed over.

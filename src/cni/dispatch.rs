@@ -9,7 +9,7 @@ use super::read;
 use crate::ops;
 
 /// The plugin types, one a line.
-const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[];
+const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[|| Box::new(super::moat::Moat)];
 
 /// The plugin type that answers to a name.
 #[must_use]
@@ -24,6 +24,22 @@ pub struct Answer {
     pub code: i32,
 }
 
+impl Answer {
+    fn done(document: Option<&Value>) -> Self {
+        Self {
+            stdout: document.map(|d| format!("{d}\n")).unwrap_or_default(),
+            code: 0,
+        }
+    }
+
+    pub(super) fn failed(error: &Error, version: Version) -> Self {
+        Self {
+            stdout: format!("{}\n", error.to_json(version)),
+            code: 1,
+        }
+    }
+}
+
 /// Answers one call.
 #[must_use]
 pub fn run(plugin: &dyn Plugin, env: &Env, stdin: &[u8]) -> Answer {
@@ -33,18 +49,8 @@ pub fn run(plugin: &dyn Plugin, env: &Env, stdin: &[u8]) -> Answer {
         Err(_) => Version::LATEST,
     };
     match answer(plugin, env, config, version) {
-        Ok(None) => Answer {
-            stdout: String::new(),
-            code: 0,
-        },
-        Ok(Some(document)) => Answer {
-            stdout: format!("{document}\n"),
-            code: 0,
-        },
-        Err(e) => Answer {
-            stdout: format!("{}\n", e.to_json(version)),
-            code: 1,
-        },
+        Ok(document) => Answer::done(document.as_ref()),
+        Err(e) => Answer::failed(&e, version),
     }
 }
 

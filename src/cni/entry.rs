@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Plugin;
 use super::call::{Env, Version};
-use super::dispatch::{plugin, run};
+use super::dispatch::{Answer, plugin, run};
 use super::error::{Error, code};
 use super::read::{LIMIT, variable};
 
@@ -43,17 +43,17 @@ fn call(plugin: &dyn Plugin, env: &Env) -> i32 {
     answer_panics();
     let answer = match configuration() {
         Ok(stdin) => run(plugin, env, &stdin),
-        Err(e) => super::dispatch::Answer {
-            stdout: format!(
-                "{}\n",
-                Error::new(code::IO, format!("error reading from stdin: {e}")).to_json(Version::LATEST)
-            ),
-            code: 1,
-        },
+        Err(e) => {
+            let error = Error::new(code::IO, format!("error reading from stdin: {e}"));
+            Answer::failed(&error, Version::LATEST)
+        }
     };
     ANSWERED.store(true, Ordering::SeqCst);
-    write(&mut io::stdout(), &answer.stdout);
-    answer.code
+    if write(&mut io::stdout(), &answer.stdout) {
+        answer.code
+    } else {
+        1
+    }
 }
 
 /// All of stdin, and one byte more than the limit at most. A person's terminal has none.
@@ -104,7 +104,8 @@ fn answer_panics() {
     }));
 }
 
-/// In one piece, while somebody reads: if nobody does, nobody is there to be told.
-fn write(to: &mut dyn io::Write, text: &str) {
-    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+/// Whether all of it was written. If not, nobody reads, and there is nobody to be told.
+fn write(to: &mut dyn io::Write, text: &str) -> bool {
+    let written = to.write_all(text.as_bytes());
+    written.and_then(|()| to.flush()).is_ok()
 }

@@ -11,6 +11,12 @@ use serde_json::{Map, Value};
 
 use super::error::{Error, Result, code};
 
+/// What an IP address is called in errors.
+pub const IP: &str = "an IP address";
+
+/// What a hardware address is called in errors.
+pub const MAC: &str = "a unicast MAC address like 02:42:ac:11:00:02";
+
 /// How much of a wrong value an error shows, in characters.
 const SHOWN: usize = 80;
 
@@ -99,13 +105,10 @@ impl<'a> Object<'a> {
     /// What a key's text stands for; an empty text counts as missing.
     ///
     /// # Errors
-    /// When it is no text, or does not parse.
-    pub fn parsed<T: FromStr<Err: Display>>(&self, key: &str) -> Result<Option<T>> {
-        match self.get(key) {
-            Some(node) if node.value == "" => Ok(None),
-            Some(node) => node.parsed().map(Some),
-            None => Ok(None),
-        }
+    /// When it is no text, or not what is `expected`, as in `an IP address`.
+    pub fn parsed<T: FromStr>(&self, key: &str, expected: &str) -> Result<Option<T>> {
+        let node = self.get(key).filter(|n| n.value != "");
+        node.map(|n| n.parsed(expected)).transpose()
     }
 
     /// A key's whole number.
@@ -177,20 +180,18 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// The items of a list that are not `null`.
+    /// The items of a list.
     ///
     /// # Errors
     /// When it is something else.
     pub fn items(&self) -> Result<Vec<Node<'a>>> {
         let list = self.value.as_array().ok_or_else(|| self.bad("a list"))?;
-        let set = list.iter().enumerate().filter(|(_, v)| !v.is_null());
-        Ok(set
-            .map(|(i, value)| Node {
-                value,
-                path: format!("{}[{i}]", self.path),
-                code: self.code,
-            })
-            .collect())
+        let item = |(i, value)| Node {
+            value,
+            path: format!("{}[{i}]", self.path),
+            code: self.code,
+        };
+        Ok(list.iter().enumerate().map(item).collect())
     }
 
     /// # Errors
@@ -213,9 +214,9 @@ impl<'a> Node<'a> {
     }
 
     /// # Errors
-    /// When it is no text, or does not parse.
-    pub fn parsed<T: FromStr<Err: Display>>(&self) -> Result<T> {
-        let parsed = self.text()?.parse();
-        parsed.map_err(|e| self.bad(format_args!("right ({e})")))
+    /// When it is no text, or not what is `expected`.
+    pub fn parsed<T: FromStr>(&self, expected: &str) -> Result<T> {
+        let text = self.value.as_str().ok_or_else(|| self.bad(expected))?;
+        text.parse().map_err(|_| self.bad(expected))
     }
 }

@@ -10,6 +10,7 @@ mod dispatch;
 mod entry;
 pub mod error;
 pub mod json;
+mod moat;
 pub mod read;
 pub mod result;
 pub mod runtime;

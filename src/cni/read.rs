@@ -90,10 +90,9 @@ impl Call {
         };
         let netns = text(env, "CNI_NETNS")?.filter(|_| has_container);
         let args = match args(env) {
-            Ok(args) => args,
             // What was added must go, whatever words come with it.
-            Err(_) if verb == Verb::Del => Vec::new(),
-            Err(e) => return Err(e),
+            Err(_) if !matches!(verb, Verb::Add | Verb::Check) => Vec::new(),
+            args => args?,
         };
         let path = variable(env, "CNI_PATH").map_or_else(Vec::new, |p| env::split_paths(p).collect());
         let config = config?;

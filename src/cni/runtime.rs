@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 
 use super::call::Call;
 use super::error::{Error, Result, code};
-use super::json::{Node, Object};
+use super::json::{IP, MAC, Node, Object};
 use super::result::Dns;
 use super::shape;
 use crate::model::{Mac, Proto};
@@ -98,7 +98,7 @@ impl Call {
         Ok(Runtime {
             port_mappings,
             ips: wanted_ips(&runtime)?,
-            mac: runtime.parsed("mac")?,
+            mac: runtime.parsed("mac", MAC)?,
             ip_ranges: runtime.list("ipRanges", |n| n.items()?.iter().map(ip_range).collect())?,
             bandwidth: runtime.field("bandwidth", |n| bandwidth(&n.object()?))?.flatten(),
             dns: runtime.field("dns", |n| dns(&n.object()?))?.unwrap_or_default(),
@@ -127,7 +127,7 @@ fn port_mapping(node: &Node<'_>) -> Result<PortMapping> {
         host_port: port("hostPort")?,
         container_port: port("containerPort")?,
         proto: proto.unwrap_or(Proto::Tcp),
-        host_ip: object.parsed("hostIP")?,
+        host_ip: object.parsed("hostIP", IP)?,
     })
 }
 
@@ -138,7 +138,7 @@ fn port_mapping(node: &Node<'_>) -> Result<PortMapping> {
 pub fn wanted_ips(object: &Object<'_>) -> Result<Vec<WantedIp>> {
     let mut ips = object.list("ips", |n| match n.text()? {
         "" => Ok(None),
-        text => WantedIp::read(text).map(Some).ok_or_else(|| n.bad("an address")),
+        text => WantedIp::read(text).map(Some).ok_or_else(|| n.bad(IP)),
     })?;
     Ok(ips.drain(..).flatten().collect())
 }
@@ -168,9 +168,9 @@ pub fn ip_range(node: &Node<'_>) -> Result<IpRange> {
     let lacks = || node.bad("an object with key `subnet`");
     Ok(IpRange {
         subnet: object.field("subnet", shape::cidr)?.ok_or_else(lacks)?,
-        start: object.parsed("rangeStart")?,
-        end: object.parsed("rangeEnd")?,
-        gateway: object.parsed("gateway")?,
+        start: object.parsed("rangeStart", IP)?,
+        end: object.parsed("rangeEnd", IP)?,
+        gateway: object.parsed("gateway", IP)?,
     })
 }
 

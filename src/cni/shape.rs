@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::Version;
 use super::error::{Error, Result, code};
-use super::json::{Node, Object};
+use super::json::{IP, Node, Object};
 use super::read;
 use super::result::{Dns, Interface, Ip, Outcome, Route};
 
@@ -129,7 +129,7 @@ pub fn route(node: &Node<'_>) -> Result<Route> {
         dst: object
             .field("dst", cidr)?
             .ok_or_else(|| object_lacks(&object, "dst"))?,
-        gw: object.parsed("gw")?,
+        gw: object.parsed("gw", IP)?,
         mtu: object.number("mtu")?.filter(|n| *n != 0),
         advmss: object.number("advmss")?.filter(|n| *n != 0),
         priority: object.number("priority")?.filter(|n| *n != 0),
@@ -175,7 +175,7 @@ fn address(object: &Object<'_>, key: &str) -> Result<Option<Ip>> {
     Ok(Some(Ip {
         interface: object.number("interface")?,
         address,
-        gateway: object.parsed("gateway")?,
+        gateway: object.parsed("gateway", IP)?,
     }))
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::context::Moat;
 use super::error::Result;
 use crate::kernel::linux::Flows;
-use crate::model::{Endpoint, Name, World};
-use crate::plan::{Object, Place, Plan, SetName, State, desired, elements};
+use crate::model::{Endpoint, Name, Router, World};
+use crate::plan::{Object, Place, Plan, SetName, State, Step, desired, elements};
 
 impl Moat {
     /// Everything of one container in the kernel, links and published ports included.
@@ -40,10 +40,31 @@ impl Moat {
         let Some(row) = self.store.network(&e.network)? else {
             return Ok(());
         };
+        if self.store.meta("live")?.is_some() && !self.has_ground(row.network.router)? {
+            // The first network of its kind brings a router or the host's part along.
+            self.exclude()?;
+            let made = self.mend();
+            self.lock = None;
+            self.share()?;
+            return made;
+        }
         let mut s = desired::net(&self.names, &row.network);
         s.extend(desired::bridge(&self.names, &row.network, e.bridge));
         self.apply(&Plan::add(&s))?;
         Ok(self.store.set_bridges_up(Some(e.bridge))?)
+    }
+
+    /// Whether some bridge of this kind of router is known to be in the kernel.
+    fn has_ground(&self, router: Router) -> Result<bool> {
+        let networks = self.store.networks()?;
+        let alike =
+            |name: &Name| (networks.iter()).any(|r| r.network.name == *name && r.network.router == router);
+        for (n, _) in self.store.bridges()?.iter().filter(|(_, name)| alike(name)) {
+            if self.store.bridge_is_up(*n)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The set elements that speak of one container.
@@ -106,16 +127,23 @@ impl Moat {
         let links = self.locks.links()?;
         if live && path.is_some() {
             let objects = self.objects_of(name)?;
+            // What is inside goes with the interface.
             let stays = |o: &&Object| {
-                matches!(
+                let inside = matches!(o.place(), Place::Sandbox(_));
+                let apart = matches!(
                     o,
                     Object::Element(_) | Object::Neighbour { .. } | Object::Route { .. }
-                )
+                );
+                apart && !inside
             };
             let rest: State = objects.iter().filter(stays).cloned().collect();
             self.apply(&Plan::remove(&rest))?;
             self.forget(&e)?;
             port = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
+            if let Some(veth) = port.take_if(|_| name.is_through_cni()) {
+                // Its namespace lives on, or is gone without anybody to wait for.
+                self.apply(&Plan(vec![Step::Del(veth)]))?;
+            }
         }
         super::fault::step("forgetting the endpoint")?;
         let peers = self.who_names(name)?;
@@ -132,7 +160,7 @@ impl Moat {
         let start = Instant::now();
         while self.has(veth) {
             if start.elapsed() > Duration::from_secs(1) {
-                return self.apply_all(&Plan(vec![crate::plan::Step::Del(veth.clone())]));
+                return self.apply_all(&Plan(vec![Step::Del(veth.clone())]));
             }
             std::thread::sleep(Duration::from_micros(500));
         }

@@ -43,6 +43,8 @@ pub struct Moat {
     /// What the host routes elsewhere, and its MTU; filled by [`Moat::learn_host`].
     pub host_routes: Vec<ipnetwork::IpNetwork>,
     pub mtu: u32,
+    /// Whether these two are filled in.
+    pub knows_host: bool,
 }
 
 impl Moat {
@@ -87,6 +89,7 @@ impl Moat {
             me,
             host_routes,
             mtu,
+            knows_host: false,
         })
     }
 
@@ -134,6 +137,7 @@ impl Moat {
     pub fn learn_host(&mut self) -> Result<()> {
         self.host_routes = self.kernel.host_routes()?;
         self.mtu = self.kernel.default_mtu()?;
+        self.knows_host = true;
         Ok(())
     }
 

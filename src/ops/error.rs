@@ -14,6 +14,9 @@ pub enum Error {
     /// What was done about the steps that had been made, beside the reason.
     #[error("{source}")]
     Noted { source: Box<Error>, note: String },
+    /// The code by which a CNI runtime is to know the reason.
+    #[error("{source}")]
+    Coded { source: Box<Error>, code: u32 },
     #[error("no {kind} is named `{name}`")]
     Unknown {
         kind: &'static str,
@@ -74,12 +77,21 @@ impl Error {
         }
     }
 
+    /// Says by which code a CNI runtime is to know it.
+    #[must_use]
+    pub fn coded(self, code: u32) -> Self {
+        Self::Coded {
+            source: Box::new(self),
+            code,
+        }
+    }
+
     /// What was undone.
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         match self {
             Self::Noted { note, .. } => Some(note),
-            Self::Cannot { source, .. } => source.note(),
+            Self::Cannot { source, .. } | Self::Coded { source, .. } => source.note(),
             _ => None,
         }
     }
@@ -88,7 +100,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Cannot { source, .. } | Self::Noted { source, .. } => source.hint(),
+            Self::Cannot { source, .. } | Self::Noted { source, .. } | Self::Coded { source, .. } => {
+                source.hint()
+            }
             Self::Unknown { kind, near, .. } => Some(unknown_hint(kind, near.as_deref())),
             Self::Input { hint, .. } => hint.clone(),
             Self::Refused { hint, .. } => Some(hint.clone()),
@@ -113,6 +127,8 @@ impl Error {
         use store::Error as S;
         match self {
             Self::Cannot { source, .. } | Self::Noted { source, .. } => source.cni_code(),
+            Self::Coded { code, .. } => *code,
+            Self::Store(e) if e.is_busy() => 11,
             Self::Busy { .. } => 11,
             Self::Store(S::Exhausted { .. }) => 100,
             Self::Store(S::PortTaken { .. }) => 101,
@@ -132,7 +148,9 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Cannot { source, .. } | Self::Noted { source, .. } => source.exit_code(),
+            Self::Cannot { source, .. } | Self::Noted { source, .. } | Self::Coded { source, .. } => {
+                source.exit_code()
+            }
             Self::Sandbox(e) => e.exit_code(),
             _ => 2,
         }

@@ -49,7 +49,14 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
     }
     for c in moat.store.containers()? {
         let alive = c.pid.is_some_and(|p| sandbox::is_alive(p.0, p.1));
-        if c.phase == Phase::Running && !alive {
+        if c.name.is_through_cni() {
+            if c.phase == Phase::Running && !moat.is_attached(&c.name)? {
+                report.findings.push(format!(
+                    "the namespace of `{}` is gone, and its runtime did not detach it",
+                    c.name
+                ));
+            }
+        } else if c.phase == Phase::Running && !alive {
             report.findings.push(format!(
                 "container `{}` is recorded as running, and its process is gone",
                 c.name

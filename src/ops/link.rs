@@ -70,6 +70,11 @@ pub fn link(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan>>
 }
 
 fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
+    let request = &Request {
+        from: resolve(&moat.store, &request.from)?,
+        to: resolve(&moat.store, &request.to)?,
+        ..request.clone()
+    };
     let links = request.links()?;
     check(moat, request)?;
     let _lock = moat.locks.links()?;
@@ -106,6 +111,53 @@ fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     }
     moat.store.finish(intent)?;
     Ok(None)
+}
+
+/// The end that a word means: a container's own name goes before what others call it.
+///
+/// # Errors
+/// Several containers are called so, or the store cannot be read.
+pub fn resolve(s: &Store, end: &End) -> Result<End> {
+    let End::Container(word) = end else {
+        return Ok(end.clone());
+    };
+    if s.is_container(word)? {
+        return Ok(end.clone());
+    }
+    match s.called(word.as_str())?.as_slice() {
+        [] => Ok(end.clone()),
+        [only] => Ok(End::Container(only.parse()?)),
+        several => Err(Error::Refused {
+            what: format!("{} containers are called `{word}`", several.len()),
+            hint: format!("name one of them: {}", several.join(", ")),
+        }),
+    }
+}
+
+/// Opens links that are recorded already, between containers that are attached.
+///
+/// # Errors
+/// When the kernel refused.
+pub fn open_all(moat: &mut Moat, links: &[Link]) -> Result<()> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    let _lock = moat.locks.links()?;
+    let after = affected(moat, links)?;
+    moat.apply(&Plan::add(&after))?;
+    refresh(moat, links)
+}
+
+/// Forgets links and closes what they opened.
+///
+/// # Errors
+/// When the kernel refused.
+pub fn close_all(moat: &mut Moat, links: &[Link]) -> Result<()> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    let _lock = moat.locks.links()?;
+    restore(moat, links, &[])
 }
 
 /// Brings the kernel from what it held before the rows changed to what they say now.
@@ -145,7 +197,8 @@ pub fn unlink(
 ) -> Result<Option<Plan>> {
     let wanted = format!("unlink `{from}` from `{to}`");
     let mut moat = Moat::settled(place)?;
-    close(&mut moat, from, to, service, dry).map_err(|e| e.while_doing(wanted))
+    let (from, to) = (resolve(&moat.store, from)?, resolve(&moat.store, to)?);
+    close(&mut moat, &from, &to, service, dry).map_err(|e| e.while_doing(wanted))
 }
 
 fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: bool) -> Result<Option<Plan>> {

@@ -14,8 +14,6 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{Error, Result};
 
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// A held lock; dropping it releases it.
 pub struct Lock {
     _file: Flock<File>,
@@ -24,6 +22,8 @@ pub struct Lock {
 
 /// The lock of a world.
 pub struct Locks {
+    /// How long to wait for others; a minute if not set.
+    pub patience: Duration,
     lock: PathBuf,
     gate: PathBuf,
     links: PathBuf,
@@ -33,6 +33,7 @@ impl Locks {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self {
+            patience: Duration::from_mins(1),
             lock: dir.join("lock"),
             gate: dir.join("gate"),
             links: dir.join("links"),
@@ -42,9 +43,9 @@ impl Locks {
     /// # Errors
     /// When the files cannot be made, or after a minute.
     pub fn shared(&self) -> Result<Lock> {
-        let _gate = take(&self.gate, FlockArg::LockSharedNonblock)?;
+        let _gate = self.take(&self.gate, FlockArg::LockSharedNonblock)?;
         Ok(Lock {
-            _file: take(&self.lock, FlockArg::LockSharedNonblock)?,
+            _file: self.take(&self.lock, FlockArg::LockSharedNonblock)?,
             exclusive: false,
         })
     }
@@ -56,7 +57,7 @@ impl Locks {
     /// When the file cannot be made, or after a minute.
     pub fn links(&self) -> Result<Lock> {
         Ok(Lock {
-            _file: take(&self.links, FlockArg::LockExclusiveNonblock)?,
+            _file: self.take(&self.links, FlockArg::LockExclusiveNonblock)?,
             exclusive: true,
         })
     }
@@ -64,40 +65,42 @@ impl Locks {
     /// # Errors
     /// When the files cannot be made, or after a minute.
     pub fn exclusive(&self) -> Result<Lock> {
-        let _gate = take(&self.gate, FlockArg::LockExclusiveNonblock)?;
+        let _gate = self.take(&self.gate, FlockArg::LockExclusiveNonblock)?;
         Ok(Lock {
-            _file: take(&self.lock, FlockArg::LockExclusiveNonblock)?,
+            _file: self.take(&self.lock, FlockArg::LockExclusiveNonblock)?,
             exclusive: true,
         })
     }
-}
 
-fn take(path: &Path, how: FlockArg) -> Result<Flock<File>> {
-    let fail = |source| Error::State {
-        path: path.display().to_string(),
-        source,
-    };
-    let open = || {
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-    };
-    let mut file = open().map_err(fail)?;
-    let start = Instant::now();
-    loop {
-        match Flock::lock(file, how) {
-            Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < PATIENCE => file = back,
-            Err((_, Errno::EWOULDBLOCK)) => {
-                return Err(Error::Busy {
-                    path: path.display().to_string(),
-                    seconds: PATIENCE.as_secs(),
-                });
+    fn take(&self, path: &Path, how: FlockArg) -> Result<Flock<File>> {
+        let fail = |source| Error::State {
+            path: path.display().to_string(),
+            source,
+        };
+        let open = || {
+            std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(path)
+        };
+        let mut file = open().map_err(fail)?;
+        let start = Instant::now();
+        loop {
+            match Flock::lock(file, how) {
+                Ok(lock) => return Ok(lock),
+                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < self.patience => {
+                    file = back;
+                }
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(Error::Busy {
+                        path: path.display().to_string(),
+                        seconds: self.patience.as_secs(),
+                    });
+                }
+                Err((_, e)) => return Err(fail(e.into())),
             }
-            Err((_, e)) => return Err(fail(e.into())),
+            std::thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -9,7 +9,7 @@ use super::error::{Error, Result, nearest};
 use super::{fault, remove};
 use crate::model::{DefaultPolicy, Family, Name, Network, Router, Subnet, automatic, overlaps};
 use crate::plan::Plan;
-use crate::store::Store;
+use crate::store::{NetworkRow, Store};
 
 /// The network of containers that name none.
 pub const DEFAULT: &str = "moat";
@@ -50,12 +50,7 @@ pub fn create(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan
 }
 
 fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
-    if request.default_policy == DefaultPolicy::Kubernetes {
-        return Err(Error::Refused {
-            what: "the default policy `kubernetes` needs network policies, which this version does not enforce yet".into(),
-            hint: "leave it out: `isolated` is the default".into(),
-        });
-    }
+    check_policy(request.default_policy)?;
     moat.exclude()?;
     let network = complete(moat, request)?;
     let before = moat.wanted()?;
@@ -99,16 +94,60 @@ fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> 
     Ok(None)
 }
 
+/// Whether this version can do what a network is to do by default.
+///
+/// # Errors
+/// It cannot.
+pub fn check_policy(policy: DefaultPolicy) -> Result<()> {
+    if policy != DefaultPolicy::Kubernetes {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        what:
+            "the default policy `kubernetes` needs network policies, which this version does not enforce yet"
+                .into(),
+        hint: "leave it out: `isolated` is the default".into(),
+    })
+}
+
 /// Chooses what was not asked for, and refuses what cannot be.
 fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
-    let mut taken = moat.kernel.host_routes()?;
+    let routes = moat.kernel.host_routes()?;
     let existing = moat.store.networks()?;
-    for row in &existing {
+    let subnets = choose_subnets(moat.families(), &request.subnets, &existing, &routes)?;
+    Ok(Network {
+        name: request.name.clone(),
+        subnets,
+        internal: request.internal,
+        router: request.router,
+        default_policy: request.default_policy,
+        gateways: vec![],
+        masquerade: true,
+        foreign: false,
+        mtu: match request.mtu {
+            Some(mtu) => mtu,
+            None => moat.kernel.default_mtu()?,
+        },
+    })
+}
+
+/// The subnets that were asked for if they are free, or free ones.
+///
+/// # Errors
+/// Two of one family, one that overlaps another network or what the host routes elsewhere, or
+/// none is free.
+pub fn choose_subnets(
+    families: Vec<Family>,
+    asked: &[Subnet],
+    existing: &[NetworkRow],
+    routes: &[ipnetwork::IpNetwork],
+) -> Result<Vec<Subnet>> {
+    let mut taken = routes.to_vec();
+    for row in existing {
         taken.extend(row.network.subnets.iter().map(|s| s.network()));
     }
-    let mut subnets = request.subnets.clone();
-    for (i, a) in subnets.iter().enumerate() {
-        if subnets[..i].iter().any(|b| b.family() == a.family()) {
+    for (i, a) in asked.iter().enumerate() {
+        if asked[..i].iter().any(|b| b.family() == a.family()) {
             let reason = "a network has at most one subnet of each address family".to_owned();
             return Err(Error::Input {
                 value: a.to_string(),
@@ -116,7 +155,7 @@ fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
                 hint: None,
             });
         }
-        for row in &existing {
+        for row in existing {
             if let Some(other) = row
                 .network
                 .subnets
@@ -140,23 +179,10 @@ fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
             });
         }
     }
-    if subnets.is_empty() {
-        subnets = free_subnets(moat.families(), &taken)?;
+    if asked.is_empty() {
+        return free_subnets(families, &taken);
     }
-    Ok(Network {
-        name: request.name.clone(),
-        subnets,
-        internal: request.internal,
-        router: request.router,
-        default_policy: request.default_policy,
-        gateways: vec![],
-        masquerade: true,
-        foreign: false,
-        mtu: match request.mtu {
-            Some(mtu) => mtu,
-            None => moat.kernel.default_mtu()?,
-        },
-    })
+    Ok(asked.to_vec())
 }
 
 fn free_subnets(families: Vec<Family>, taken: &[ipnetwork::IpNetwork]) -> Result<Vec<Subnet>> {
@@ -191,13 +217,10 @@ pub fn find_or_default(moat: &Moat, store: &Store, name: &Name) -> Result<Networ
             near,
         });
     }
-    let mut taken = moat.host_routes.clone();
-    for row in store.networks()? {
-        taken.extend(row.network.subnets.iter().map(|s| s.network()));
-    }
+    let existing = store.networks()?;
     let network = Network {
         name: name.clone(),
-        subnets: free_subnets(moat.families(), &taken)?,
+        subnets: choose_subnets(moat.families(), &[], &existing, &moat.host_routes)?,
         internal: false,
         router: Router::Own,
         default_policy: DefaultPolicy::Isolated,

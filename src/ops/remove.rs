@@ -73,6 +73,16 @@ pub fn remove(moat: &mut Moat, c: &Container, force: bool) -> Result<()> {
     let alive = c
         .pid
         .is_some_and(|(pid, started)| sandbox::is_alive(pid, started));
+    if c.name.is_through_cni() && !force && c.phase == Phase::Running {
+        let hint = format!(
+            "its runtime removes it; `moat rm -f {}` takes its network away at once",
+            c.name
+        );
+        return Err(Error::Refused {
+            what: "it came through CNI".into(),
+            hint,
+        });
+    }
     if alive && !force && c.phase == Phase::Running {
         let hint = format!("`moat stop {0}` first, or `moat rm -f {0}`", c.name);
         return Err(Error::Refused {
@@ -112,6 +122,7 @@ pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
     fault::step("forgetting the container")?;
     moat.store.write(|s| {
         s.remove_links_of(&c.name)?;
+        super::cni::forget_attachment(s, c)?;
         s.remove_container(&c.name)?;
         s.finish(intent)
     })?;

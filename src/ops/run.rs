@@ -282,7 +282,7 @@ fn plan(moat: &mut Moat, name: &Name, request: &Request) -> Result<Plan> {
 }
 
 /// Twelve hex digits that nobody else has.
-fn new_id() -> Result<String> {
+pub(super) fn new_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/uuid";
     let text = std::fs::read_to_string(path).map_err(|e| state(path.as_ref(), e))?;
     Ok(text.chars().filter(char::is_ascii_hexdigit).take(12).collect())

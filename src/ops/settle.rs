@@ -263,6 +263,9 @@ impl Moat {
         if world.networks.is_empty() {
             return Ok(State::new());
         }
+        for gone in self.detached()? {
+            world.endpoints.remove(&gone);
+        }
         world.host = self.host_addresses()?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;

@@ -135,8 +135,7 @@ impl Store {
     /// [`Error::NameTaken`], or a database error.
     pub fn add_container(&self, c: &Container) -> Result<(), Error> {
         // By name alone: a name may look like the start of another container's id.
-        let named = "SELECT 1 FROM containers WHERE name=?1";
-        if !self.rows(named, [c.name.as_str()], |_| Ok(()))?.is_empty() {
+        if self.is_container(&c.name)? {
             return Err(Error::NameTaken {
                 name: c.name.to_string(),
             });
@@ -187,6 +186,15 @@ impl Store {
             )?;
         }
         rows.pop().map(|r| self.read_container(r)).transpose()
+    }
+
+    /// Whether a container has this very name.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn is_container(&self, name: &Name) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM containers WHERE name=?1";
+        Ok(!self.rows(sql, [name.as_str()], |_| Ok(()))?.is_empty())
     }
 
     /// All containers, oldest first.

@@ -21,6 +21,19 @@ pub use network::NetworkRow;
 pub use open::{Store, boot_id};
 
 impl Error {
+    /// Whether another process held the database for too long.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let code = match self {
+            Self::Database { source, .. } => source.sqlite_error_code(),
+            _ => None,
+        };
+        matches!(
+            code,
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+        )
+    }
+
     /// Whether the database itself is broken, so that only a new one helps.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -10,6 +10,7 @@ use std::io;
 use std::thread;
 
 use super::change::Change;
+use super::namespace::Namespace;
 use super::pair::Pair;
 use super::routing::{self, Rule};
 use super::{Linux, entering, entries, links, namespace, ruleset, sysctl};
@@ -171,14 +172,16 @@ impl Linux {
         }
         let result = match object {
             Object::Ruleset { at, which } => self.nft(at)?.remove_tables(ruleset::tables(*which)),
-            Object::Uplink { host, .. } => links::remove_unwaited(self.rtnl(&Place::Host)?, host),
+            Object::Uplink { host, .. } => links::remove_unwaited(self.rtnl(&Place::Host)?, None, host),
             Object::Bridge { at, name, .. } => links::remove(self.rtnl(at)?, name),
             Object::Veth {
                 at, port, sandbox, ..
             } => {
                 // An open socket would keep the namespace.
                 self.places.remove(sandbox);
-                links::remove(self.rtnl(at)?, port)
+                let open = self.open(at)?.namespace.as_ref().map(Namespace::try_clone);
+                let namespace = open.transpose().map_err(failed(step))?;
+                links::remove_unwaited(self.rtnl(at)?, namespace.as_ref(), port)
             }
             Object::BridgePort { at, port, .. } => links::remove_port(self.rtnl(at)?, port),
             Object::Rule { at, .. } => routing::remove_rule(self.rtnl(at)?, &rule(object)),

@@ -16,10 +16,10 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
-use nix::net::if_::if_nametoindex;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe, read};
 
+use super::namespace::Namespace;
 use super::wire::messages;
 
 /// How long an interface may keep its name after it was told to go.
@@ -40,9 +40,17 @@ pub(super) fn hold(sockets: &[BorrowedFd<'_>]) -> io::Result<Held> {
     Ok(Held(ours))
 }
 
-/// Deletes an interface of the calling thread's namespace, and returns when its name is gone.
-pub(super) fn remove_link(name: &str, link: LinkMessage) -> io::Result<()> {
-    let socket = Socket::new(NETLINK_ROUTE)?;
+/// Deletes an interface of a namespace (`None`: the calling thread's), and returns when its
+/// name is gone; of a veth pair both names go at once (`unregister_netdevice_many`).
+pub(super) fn remove_link(
+    namespace: Option<&Namespace>,
+    link: LinkMessage,
+    mut is_there: impl FnMut() -> io::Result<bool>,
+) -> io::Result<()> {
+    let socket = match namespace {
+        Some(ns) => ns.within(|| Socket::new(NETLINK_ROUTE))??,
+        None => Socket::new(NETLINK_ROUTE)?,
+    };
     let mut message = NetlinkMessage::from(RouteNetlinkMessage::DelLink(link));
     message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
     message.finalize();
@@ -57,10 +65,10 @@ pub(super) fn remove_link(name: &str, link: LinkMessage) -> io::Result<()> {
         outcome.map_or_else(|e| e.raw_os_error().unwrap_or(libc::EIO), |()| 0)
     })?;
     let until = Instant::now() + PATIENCE;
-    while if_nametoindex(name).is_ok() {
+    while is_there()? {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(nix::Error::EINTR) if Instant::now() < until => {}
-            Ok(WaitStatus::Exited(_, 0)) if if_nametoindex(name).is_err() => break,
+            Ok(WaitStatus::Exited(_, 0)) if !is_there()? => break,
             Ok(WaitStatus::Exited(_, errno)) if errno > 0 => return Err(io::Error::from_raw_os_error(errno)),
             _ => return Err(io::Error::from(io::ErrorKind::TimedOut)),
         }

@@ -8,6 +8,7 @@ use super::observe::failed;
 use super::read::{self, Ifaces};
 use super::{Linux, entering, namespace, reading};
 use crate::kernel::{Error, words};
+use crate::model::Mac;
 use crate::plan::{Hop, Object, Place, State};
 
 impl Linux {
@@ -79,6 +80,14 @@ impl Linux {
         let rtnl = self.rtnl(at)?;
         let found = rtnl.rules(at, &names).map_err(reading("the routing policy"))?;
         Ok(wanted.iter().all(|rule| found.contains(rule)))
+    }
+
+    /// The MAC of an interface; `None` when there is no interface of that name.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered or asked.
+    pub fn mac(&mut self, at: &Place, iface: &str) -> Result<Option<Mac>, Error> {
+        Ok(self.one(at, iface)?.into_values().find_map(|i| i.mac))
     }
 
     /// The interface of that name, as a set of one or none.

@@ -1,8 +1,29 @@
 //! What tells one network namespace from every other.
 
+use std::io;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::entering;
+use super::namespace::Namespace;
+use crate::kernel::Error;
+
+/// What tells the namespace at a path from every other that was or will be there (before
+/// Linux 5.14: its inode); `None` when no namespace is there.
+///
+/// # Errors
+/// When it cannot be entered.
+pub fn cookie_of(path: &Path) -> Result<Option<String>, Error> {
+    let found = Namespace::open(path)
+        .and_then(|ns| ns.within(|| netns_cookie().unwrap_or_else(|| format!("i{}", ns.id.1))));
+    match found {
+        Ok(cookie) => Ok(Some(cookie)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(entering(path)(e)),
+    }
+}
 
 /// The number of the calling thread's network namespace: never given twice in a boot
 /// (`SO_NETNS_COOKIE`, Linux 5.14). `None` where the kernel has none.

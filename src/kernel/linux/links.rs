@@ -14,6 +14,7 @@ use netlink_packet_route::link::{
 };
 
 use super::farewell;
+use super::namespace::Namespace;
 use super::rtnl::{Mode, Rtnl};
 use crate::model::Mac;
 
@@ -161,10 +162,11 @@ pub(super) fn remove(here: &mut Rtnl, name: &str) -> io::Result<()> {
     here.change(Message::DelLink(named(name)), Mode::Change)
 }
 
-/// Deletes an interface of the host as [`remove`] does, but returns when its name is free.
-pub(super) fn remove_unwaited(host: &mut Rtnl, name: &str) -> io::Result<()> {
-    host.forget();
-    farewell::remove_link(name, named(name))
+/// Deletes an interface as [`remove`] does, but returns when its name is free. `namespace` is
+/// where `here` is.
+pub(super) fn remove_unwaited(here: &mut Rtnl, namespace: Option<&Namespace>, name: &str) -> io::Result<()> {
+    here.forget();
+    farewell::remove_link(namespace, named(name), || Ok(here.link(name)?.is_some()))
 }
 
 /// The index of the bridge a port is in.

@@ -40,7 +40,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::Flows;
-pub use self::identity::netns_cookie;
+pub use self::identity::{cookie_of, netns_cookie};
 use self::namespace::Namespace;
 pub use self::namespace::remove as release_namespace;
 use self::nfnl::Nfnl;

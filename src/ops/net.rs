@@ -292,7 +292,7 @@ fn view(moat: &Moat, name: &Name) -> Result<View> {
     // The default network is described as it would be made.
     moat.store.begin()?;
     let network = find_or_default(moat, &moat.store, name);
-    let bridges = moat.store.bridges();
+    let (bridges, sides) = (moat.store.bridges(), moat.store.sides());
     moat.store.roll_back()?;
     let network = network?;
     let own = network.router == Router::Own && moat.store.meta("live")?.is_some();
@@ -302,7 +302,14 @@ fn view(moat: &Moat, name: &Name) -> Result<View> {
         bridges: bridges?
             .iter()
             .filter(|(_, o)| *o == name)
+            .filter(|_| !network.foreign)
             .map(|(n, _)| moat.names.bridge(*n))
+            .chain(
+                sides?
+                    .into_iter()
+                    .filter(|(o, _)| o == name)
+                    .map(|(_, side)| side),
+            )
             .collect(),
         router_netns: own.then(|| moat.router_path().display().to_string()),
         internal: network.internal,

@@ -125,6 +125,14 @@ impl Store {
             .collect()
     }
 
+    /// Notes that a bridge is on its way out of the kernel.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_bridge_down(&self, n: u32) -> Result<(), Error> {
+        self.run("UPDATE bridges SET up=0 WHERE n=?1", [n]).map(drop)
+    }
+
     /// How many ports a bridge has.
     ///
     /// # Errors

@@ -48,7 +48,6 @@ pub fn delegate(call: &Call) -> Result<Option<Delegate<'_>>> {
 /// # Errors
 /// Code 7 with key and value, 2 for what cannot be done.
 pub fn request(call: &Call) -> Result<Request> {
-    refuse_unsupported(call)?;
     let (runtime, wishes) = (call.runtime()?, call.wishes()?);
     let mut labels: BTreeMap<String, String> = wishes.labels.into_iter().collect();
     labels.extend(annotated_labels(&runtime)?);
@@ -70,6 +69,7 @@ pub fn request(call: &Call) -> Result<Request> {
         links: annotated_links(&runtime)?,
         network_links: call.conf().list("links", config_link)?,
         routes: routes(call)?,
+        foreign: None,
         delegate: None,
     })
 }
@@ -104,6 +104,7 @@ pub fn wish(call: &Call) -> Result<NetworkWish> {
         default_policy: conf.field("defaultPolicy", policy)?,
         masquerade: flag("ipMasq")?,
         router: conf.field("router", router)?,
+        foreign: false,
     })
 }
 
@@ -140,17 +141,6 @@ pub fn take_lease(request: &mut Request, lease: &Outcome) -> Result<()> {
         request.routes.extend(extra(route)?);
     }
     Ok(())
-}
-
-/// What cannot be done is refused, never ignored.
-fn refuse_unsupported(call: &Call) -> Result<()> {
-    match call.conf().get("mode") {
-        Some(mode) => Err(Error::new(
-            code::UNSUPPORTED_FIELD,
-            format!("unsupported field: mode = {}", mode.value),
-        )),
-        None => Ok(()),
-    }
 }
 
 fn subnet(node: &Node<'_>) -> Result<Subnet> {

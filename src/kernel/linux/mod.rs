@@ -12,6 +12,7 @@ mod element;
 mod entries;
 mod farewell;
 pub mod foreign;
+mod guest;
 mod has;
 mod identity;
 mod links;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::Flows;
+pub use self::guest::{Guest, OtherEnd};
 pub use self::identity::{cookie_of, netns_cookie};
 use self::namespace::Namespace;
 pub use self::namespace::remove as release_namespace;

@@ -9,6 +9,7 @@ mod check;
 mod del;
 mod gc;
 mod network;
+mod policy;
 mod status;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use super::context::{Moat, Where};
 use super::error::{Error, Result};
 use super::publish::PortMap;
 use crate::kernel::linux::cookie_of;
-use crate::model::{End, ExtraRoute, Mac, Name, Service};
+use crate::model::{End, ExtraRoute, Foreign, Mac, Name, Service};
 use crate::store::{Attachment, AttachmentKey, Container, Stage, Store};
 
 pub use add::{add, reserve};
@@ -31,6 +32,7 @@ pub use check::{Expected, check};
 pub use del::{detach, forget};
 pub use gc::stale;
 pub use network::NetworkWish;
+pub use policy::{Given, wall};
 pub use status::status;
 
 /// The type under which attachments are recorded.
@@ -70,6 +72,8 @@ pub struct Request {
     pub network_links: Vec<(End, End, Service)>,
     /// By the gateway; where a configuration names it, it must be the network's.
     pub routes: Vec<(ExtraRoute, Option<IpAddr>)>,
+    /// Where the interface hangs, when another plugin made it; the wall alone is asked for then.
+    pub foreign: Option<Foreign>,
     /// What a delegate needs to give the addresses back, in its caller's form.
     pub delegate: Option<String>,
 }

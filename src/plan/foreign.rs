@@ -76,7 +76,7 @@ pub fn side(names: &Names, net: &Network, f: &Foreign) -> State {
     s.extend(
         f.bridge
             .iter()
-            .map(|b| ports(SetName::ForeignBridge, vec![Field::Iface(b.clone())])),
+            .map(|b| wall(SetName::ForeignBridge, vec![Field::Iface(b.clone())])),
     );
     for subnet in &net.subnets {
         let from = Some((Mark::Without(MARK_OUT), f.side()));
@@ -91,14 +91,15 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, f: &Foreign, sandbox
     let mut s = State::new();
     for ip in &e.addresses {
         let (family, exact) = (Family::of(*ip), IpNetwork::from(*ip));
-        let behind = vec![Field::Iface(f.side().to_owned()), Field::Ip(*ip)];
-        s.insert(wall(SetName::Guest(family), behind));
         s.insert(wall(SetName::Walled(family), vec![Field::Ip(*ip)]));
         let dev = Hop::Dev(f.side().to_owned());
         s.insert(route(names.route_table, exact, dev));
         s.insert(route(names.fence_table(), exact, Hop::Prohibit));
         if f.bridge.is_some() {
             s.extend(inside(net, *ip, &e.iface, sandbox));
+        } else {
+            let behind = vec![Field::Iface(f.port.clone()), Field::Ip(*ip)];
+            s.insert(wall(SetName::Guest(family), behind));
         }
     }
     if let Some(bridge) = &f.bridge {
@@ -130,6 +131,9 @@ fn port(e: &Endpoint, port: &str, bridge: &str) -> State {
         let source = vec![named(), Field::Mac(e.mac), Field::Ip(ip)];
         s.insert(ports(SetName::Source(family), source));
         s.insert(ports(SetName::Asked(family), vec![named(), Field::Ip(asked(ip))]));
+        s.insert(ports(SetName::Walled(family), vec![Field::Ip(ip)]));
+        let behind = vec![Field::Iface(bridge.to_owned()), Field::Ip(ip)];
+        s.insert(wall(SetName::Guest(family), behind));
     }
     s
 }

@@ -14,7 +14,7 @@ mod step;
 pub mod text;
 
 pub use desired::Machine;
-pub use names::{MARK_FREE, MARK_IN, MARK_OUT, Names};
+pub use names::{MARK_IN, MARK_OUT, Names};
 pub use object::{
     Element, Expires, Field, Hop, LOCAL, MAIN, Mark, Object, Place, Ruleset, SetName, State, Table, Verdict,
 };

@@ -33,10 +33,6 @@ pub const MARK_IN: u32 = 0x0200_0000;
 /// route to a container: what may go out can never come in, whatever sets are lost.
 pub const MARK_OUT: u32 = 0x0400_0000;
 
-/// The bit that means "comes from a port of somebody else's bridge that nobody walled": such a
-/// packet goes on as if moat were not there.
-pub const MARK_FREE: u32 = 0x0800_0000;
-
 impl Names {
     /// The table that refuses what is sent to a container on somebody else's port. The number of
     /// a world is a multiple of 4: it and the next two tables are free.

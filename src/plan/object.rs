@@ -130,12 +130,12 @@ impl SetName {
     #[must_use]
     pub fn of(table: Table) -> Vec<Self> {
         let plain: &[Self] = match table {
-            Table::Ports => &[Self::ForeignPort, Self::ForeignBridge],
-            Table::Wall => &[Self::Behind],
+            Table::Ports => &[Self::ForeignPort],
+            Table::Wall => &[Self::Behind, Self::ForeignBridge],
             Table::WayOut => &[],
         };
         let make: &[fn(Family) -> Self] = match table {
-            Table::Ports => &[Self::Source, Self::Asked],
+            Table::Ports => &[Self::Source, Self::Asked, Self::Walled],
             Table::Wall => &[
                 Self::Pair,
                 Self::Proto,

@@ -3,7 +3,7 @@
 //! The text is `wall.nft` and `wayout.nft`; the part between `#family` and `#end` is
 //! written once for each address family from the same lines.
 
-use super::names::{MARK_FREE, MARK_IN, MARK_OUT, Names};
+use super::names::{MARK_IN, MARK_OUT, Names};
 use super::object::{Place, Ruleset};
 use crate::model::Family;
 
@@ -26,7 +26,6 @@ pub fn ruleset(which: Ruleset, at: &Place, names: &Names) -> String {
         ("table", names.table.clone()),
         ("in", format!("{MARK_IN:#010x}")),
         ("out", format!("{MARK_OUT:#010x}")),
-        ("free", format!("{MARK_FREE:#010x}")),
         ("unmark", format!("{:#010x}", !(MARK_IN | MARK_OUT))),
         ("dnat", dnat.to_owned()),
         ("hostmode", to_host.to_owned()),

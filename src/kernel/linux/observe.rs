@@ -44,8 +44,10 @@ impl Linux {
         self.observe_links(&everywhere, &pairs, &mut out);
         for at in &places {
             self.observe_rulesets(at, &mut out)?;
-            let ours = self.ours(at, &everywhere, &pairs);
-            self.observe_entries(at, &ours, &mut out)?;
+            if is_outside(at) || scope.sandboxes.contains(at) {
+                let ours = self.ours(at, &everywhere, &pairs);
+                self.observe_entries(at, &ours, &mut out)?;
+            }
             let Some(all) = everywhere.get(at) else { continue };
             let named = |i: &Iface| scope.foreign.contains(&(at.clone(), i.name.clone()));
             let theirs: Ifaces = all

@@ -228,14 +228,12 @@ impl<'w> Compiled<'w> {
         for to in OUTSIDE.iter().map(|a| a.parse::<IpAddr>().unwrap()) {
             let stranger = if to.is_ipv4() { "10.99.0.9" } else { "fd99::9" };
             for (proto, port) in kinds {
-                let mut first = packet(side(e), stranger.parse().unwrap(), to, *proto, *port);
-                prop_assert_eq!(wall.marks(&first), 0, "forged: {:?}", first);
-                prop_assert!(!wall.lets_in(&first) || matches!(proto, 1 | 58), "{:?}", first);
-                if f.bridge.is_some() {
-                    first.free = true;
-                    prop_assert_eq!(wall.marks(&first), MARK_OUT, "{:?}", first);
-                    prop_assert!(wall.lets_in(&first), "{:?}", first);
-                }
+                let first = packet(side(e), stranger.parse().unwrap(), to, *proto, *port);
+                // On a bridge the source is looked at before, so this is somebody else.
+                let way = if f.bridge.is_some() { MARK_OUT } else { 0 };
+                prop_assert_eq!(wall.marks(&first), way, "{:?}", first);
+                let open = f.bridge.is_some() || matches!(proto, 1 | 58);
+                prop_assert_eq!(wall.lets_in(&first), open, "{:?}", first);
             }
         }
         Ok(())
@@ -274,7 +272,6 @@ fn packet(iif: &'static str, from: IpAddr, to: IpAddr, proto: u8, port: u16) -> 
         port,
         reply: false,
         translated: false,
-        free: false,
     }
 }
 

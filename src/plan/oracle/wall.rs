@@ -19,8 +19,6 @@ pub struct Packet {
     pub port: u16,
     pub reply: bool,
     pub translated: bool,
-    /// It comes from a port of a foreign bridge that nobody walled.
-    pub free: bool,
 }
 
 /// What came of a packet.
@@ -129,10 +127,6 @@ impl Wall {
             ["ct", "state", "invalid" | "related", rest @ ..] => (false, rest),
             ["ct", "direction", "reply", rest @ ..] => (packet.reply, rest),
             ["ct", "status", "dnat", rest @ ..] => (packet.translated, rest),
-            ["meta", "mark", "&", bits, "==", same, rest @ ..] => {
-                assert_eq!(bits, same);
-                (packet.free, rest)
-            }
             ["iifname", set, rest @ ..] if set.starts_with('@') => {
                 (self.holds(set, &[Field::Iface(packet.iif.to_owned())]), rest)
             }
@@ -240,7 +234,6 @@ impl Packet {
             port: self.source_port,
             reply: true,
             translated: self.translated,
-            free: self.free,
         }
     }
 }

@@ -12,7 +12,7 @@ use ipnetwork::IpNetwork;
 use super::desired::{element, interval};
 use super::names::{MARK_OUT, Names};
 use super::object::{Field, Hop, MAIN, Mark, Object, Place, Ruleset, SetName, State, Table, Verdict};
-use crate::model::{Endpoint, Family, Foreign, Mac, Network};
+use crate::model::{Endpoint, Family, Foreign, Mac, Network, Proto};
 
 fn ports(set: SetName, key: Vec<Field>) -> Object {
     Object::Element(element(&Place::Host, Table::Ports, set, key))
@@ -132,6 +132,11 @@ fn port(e: &Endpoint, port: &str, bridge: &str) -> State {
         s.insert(ports(SetName::Source(family), source));
         s.insert(ports(SetName::Asked(family), vec![named(), Field::Ip(asked(ip))]));
         s.insert(ports(SetName::Walled(family), vec![Field::Ip(ip)]));
+        if family == Family::Ip6 {
+            let advertised = Field::Proto(Proto::Icmp.number(family));
+            s.insert(ports(SetName::Tells, vec![named(), Field::Ip(ip)]));
+            s.insert(ports(SetName::Told, vec![advertised, Field::Ip(ip)]));
+        }
         let behind = vec![Field::Iface(bridge.to_owned()), Field::Ip(ip)];
         s.insert(wall(SetName::Guest(family), behind));
     }

@@ -102,6 +102,8 @@ pub struct Element {
 pub enum SetName {
     Source(Family),
     Asked(Family),
+    Tells,
+    Told,
     ForeignPort,
     ForeignBridge,
     Pair(Family),
@@ -130,7 +132,7 @@ impl SetName {
     #[must_use]
     pub fn of(table: Table) -> Vec<Self> {
         let plain: &[Self] = match table {
-            Table::Ports => &[Self::ForeignPort],
+            Table::Ports => &[Self::ForeignPort, Self::Tells, Self::Told],
             Table::Wall => &[Self::Behind, Self::ForeignBridge],
             Table::WayOut => &[],
         };
@@ -165,30 +167,30 @@ impl SetName {
     #[must_use]
     pub fn family(self) -> Option<Family> {
         use SetName as S;
-        let (S::Source(f)
-        | S::Asked(f)
-        | S::Pair(f)
-        | S::Proto(f)
-        | S::Port(f)
-        | S::Range(f)
-        | S::Peer(f)
-        | S::Near(f)
-        | S::Host(f)
-        | S::World(f)
-        | S::Cidr(f)
-        | S::CidrPort(f)
-        | S::Public(f)
-        | S::Open(f)
-        | S::Guest(f)
-        | S::Walled(f)
-        | S::Nets(f)
-        | S::Masq(f)
-        | S::Any(f)
-        | S::At(f)) = self
-        else {
-            return None;
-        };
-        Some(f)
+        match self {
+            S::ForeignPort | S::ForeignBridge | S::Behind => None,
+            S::Tells | S::Told => Some(Family::Ip6),
+            S::Source(f)
+            | S::Asked(f)
+            | S::Pair(f)
+            | S::Proto(f)
+            | S::Port(f)
+            | S::Range(f)
+            | S::Peer(f)
+            | S::Near(f)
+            | S::Host(f)
+            | S::World(f)
+            | S::Cidr(f)
+            | S::CidrPort(f)
+            | S::Public(f)
+            | S::Open(f)
+            | S::Guest(f)
+            | S::Walled(f)
+            | S::Nets(f)
+            | S::Masq(f)
+            | S::Any(f)
+            | S::At(f) => Some(f),
+        }
     }
 
     /// The types of the key's fields, as nft names them.
@@ -204,7 +206,8 @@ impl SetName {
             S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Open(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
             S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
-            S::Asked(_) | S::Guest(_) => vec!["ifname", addr],
+            S::Asked(_) | S::Guest(_) | S::Tells => vec!["ifname", addr],
+            S::Told => vec!["inet_proto", addr],
             S::Near(_) | S::Host(_) | S::World(_) | S::Walled(_) | S::Nets(_) | S::Masq(_) => vec![addr],
             S::Public(_) | S::At(_) => vec![addr, "inet_proto", "inet_service"],
             S::Any(_) => vec!["inet_proto", "inet_service"],
@@ -245,6 +248,8 @@ impl fmt::Display for SetName {
         let stem = match self {
             S::Source(_) => "source",
             S::Asked(_) => "asked",
+            S::Tells => "tells",
+            S::Told => "told",
             S::ForeignPort => "fport",
             S::ForeignBridge => "fbridge",
             S::Pair(_) => "pair",

@@ -130,6 +130,8 @@ fn of_links(state: State) -> State {
                 | SetName::Asked(_)
                 | SetName::Guest(_)
                 | SetName::Walled(_)
+                | SetName::Tells
+                | SetName::Told
                 | SetName::ForeignPort
                 | SetName::ForeignBridge
                 | SetName::Behind

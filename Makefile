@@ -12,7 +12,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # What the binary needs at run time, and what demo and tests use to look at it: PROGRAM=PACKAGE.
 NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-openbsd unshare=util-linux \
           redis-server=redis-server redis-cli=redis-tools nginx=nginx-light curl=curl jq=jq \
-          /usr/bin/python3=python3 ps=procps
+          /usr/bin/python3=python3 ps=procps /usr/lib/cni/bridge=containernetworking-plugins \
+          iptables=iptables
 
 .PHONY: help build deps deny-tool test lint unit netns demo bench man completions install uninstall clean
 

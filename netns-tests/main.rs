@@ -16,6 +16,7 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod cni_policy;
 mod crash;
 mod cut;
 mod faults;
@@ -48,6 +49,7 @@ fn main() {
         parallel::STORIES,
         input::STORIES,
         runtime::STORIES,
+        cni_policy::STORIES,
     ]
     .concat();
     harness::main(&stories);

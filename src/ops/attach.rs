@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::context::Moat;
 use super::error::Result;
 use crate::kernel::linux::Flows;
-use crate::model::{Endpoint, Name, Router, World};
+use crate::model::{Endpoint, Name, Network, World};
 use crate::plan::{Object, Place, Plan, SetName, State, Step, desired, elements, foreign};
 
 impl Moat {
@@ -42,8 +42,9 @@ impl Moat {
         let Some(row) = self.store.network(&e.network)? else {
             return Ok(());
         };
-        if self.store.meta("live")?.is_some() && !self.has_ground(row.network.router)? {
-            // The first network of its kind brings a router or the host's part along.
+        if self.store.meta("live")?.is_some() && !self.has_ground(&row.network)? {
+            // The first network of its kind brings a router or the host's part along, and one of
+            // another plugin takes the place of single addresses of the host.
             drop(shared);
             self.exclude()?;
             let made = self.mend();
@@ -57,12 +58,17 @@ impl Moat {
         Ok(self.store.set_bridges_up(Some(e.bridge))?)
     }
 
-    /// Whether some bridge of this kind of router is known to be in the kernel.
-    fn has_ground(&self, router: Router) -> Result<bool> {
+    /// Whether some bridge of this kind of router is known to be in the kernel; of this very
+    /// network, when another plugin made that.
+    fn has_ground(&self, of: &Network) -> Result<bool> {
         let networks = self.store.networks()?;
-        let alike =
-            |name: &Name| (networks.iter()).any(|r| r.network.name == *name && r.network.router == router);
-        for (n, _) in self.store.bridges()?.iter().filter(|(_, name)| alike(name)) {
+        let alike = |n: &Network| n.router == of.router && (!of.foreign || n.name == of.name);
+        let grounds = |name: &Name| {
+            networks
+                .iter()
+                .any(|r| r.network.name == *name && alike(&r.network))
+        };
+        for (n, _) in self.store.bridges()?.iter().filter(|(_, name)| grounds(name)) {
             if self.store.bridge_is_up(*n)? {
                 return Ok(true);
             }

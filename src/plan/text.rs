@@ -159,7 +159,8 @@ impl Renderer<'_> {
                 format!("{ip} -{n} rule {verb} priority {priority}{mark}{iif} {then}")
             }
             Object::Fdb { at, port, mac } => {
-                format!("{} fdb {verb} {mac} dev {port} master static", self.bridge(at))
+                let kind = if verb == "add" { "static sticky" } else { "static" };
+                format!("{} fdb {verb} {mac} dev {port} master {kind}", self.bridge(at))
             }
             Object::Address { at, iface, address } => {
                 let nodad = if address.is_ipv6() && verb == "add" {

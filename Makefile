@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 CARGO  ?= cargo
 MOAT   := target/release/moat
 RUNS   ?= 30
+FUZZ_SECONDS ?= 60
 
 # Debian keeps nft, ip and tcpdump where not every shell looks.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -15,7 +16,7 @@ NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-o
           /usr/bin/python3=python3 ps=procps /usr/lib/cni/bridge=containernetworking-plugins \
           iptables=iptables
 
-.PHONY: help build deps deny-tool test lint unit netns demo bench man completions install uninstall clean
+.PHONY: help build deps deny-tool test lint unit netns fuzz demo bench man completions install uninstall clean
 
 help:            ## this list
 	@awk -F ': *[a-z -]*## ' '/^[a-z]+:.*##/ { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,10 @@ unit: deps       ## unit tests, layers, examples in the documentation
 
 netns: deps      ## stories in real network namespaces, through the real binary
 	$(CARGO) test --locked --test netns
+
+fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to the binary
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib cni::tests::fuzz -- --nocapture
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test netns fuzz
 
 demo: deps build ## the main job on real programs, in a private network namespace
 	@bash docs/demo/demo $(MOAT)

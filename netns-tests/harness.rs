@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use crate::world::Mode;
 
 /// How long one story may take.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 /// How many at once, unless `--test-threads` says otherwise.
 const AT_ONCE: usize = 2;
 
@@ -109,7 +109,8 @@ fn start(name: &str) -> Result<(), Failed> {
         .stdout(out.try_clone()?)
         .stderr(out)
         .spawn()?;
-    let end = within(child, LIMIT);
+    let limit = LIMIT + fuzzing();
+    let end = within(child, limit);
     let text = std::fs::read(&log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     let _ = std::fs::remove_file(&log);
@@ -117,8 +118,14 @@ fn start(name: &str) -> Result<(), Failed> {
     match end? {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(format!("{status}\n{text}").into()),
-        None => Err(format!("did not end within {LIMIT:?}\n{text}").into()),
+        None => Err(format!("did not end within {limit:?}\n{text}").into()),
     }
+}
+
+/// What `make fuzz` asks for beyond the limit.
+fn fuzzing() -> Duration {
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
 }
 
 fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {

@@ -14,7 +14,46 @@ pub const STORIES: &[Story] = &[
     own("links::expire", expire),
     everywhere("links::to_the_host", to_the_host),
     everywhere("links::out_of_an_internal_network", out_of_an_internal_network),
+    everywhere("links::matrix", matrix),
 ];
+
+/// The matrix says of every pair, port and family what packets do; probes that go both ways
+/// at once are not taken for each other.
+fn matrix(mode: Mode) {
+    let world = World::new(mode);
+    for name in ["a", "b", "c"] {
+        world.idle(name, &[]);
+    }
+    world.ok(&["link", "a", "b:5432/tcp"]);
+    world.ok(&["link", "b", "c"]);
+    world.ok(&["link", "c", "a:53/udp"]);
+    let open = [
+        ("a", "b", "5432/tcp"),
+        ("b", "c", "5432/tcp"),
+        ("b", "c", "53/udp"),
+        ("b", "c", "icmp"),
+        ("c", "a", "53/udp"),
+    ];
+    let found = world.json(&["reach", "--probe"]);
+    let cells = found["cells"].as_array().expect("cells");
+    // Six ordered pairs, three services, two families.
+    assert_eq!(cells.len(), 36, "{found}");
+    for cell in cells {
+        let text = |key: &str| cell[key].as_str().unwrap_or_default().to_owned();
+        let service = match cell["port"].as_str() {
+            Some(port) => format!("{port}/{}", text("proto")),
+            None => text("proto"),
+        };
+        let wanted = open.contains(&(&text("from"), &text("to"), &service));
+        assert_eq!(cell["decided"], wanted, "{cell}");
+        assert_eq!(cell["observed"], wanted, "{cell}");
+    }
+    assert!(cells.iter().any(|c| c["family"] == "ip6"));
+    let one = world.json(&["reach", "--port", "5432"]);
+    assert_eq!(one["cells"].as_array().map(Vec::len), Some(12), "{one}");
+    assert!(one["cells"][0]["observed"].is_null());
+    assert_eq!(world.moat(&["reach", "--net", "nope"]).code, 2);
+}
 
 pub fn any(family: u8) -> &'static str {
     if family == 4 { "0.0.0.0" } else { "::" }

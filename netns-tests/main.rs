@@ -21,6 +21,7 @@ mod crash;
 mod cut;
 mod faults;
 mod faulty;
+mod fuzz;
 mod harness;
 mod heal;
 mod host;
@@ -48,6 +49,7 @@ fn main() {
         faults::STORIES,
         parallel::STORIES,
         input::STORIES,
+        fuzz::STORIES,
         runtime::STORIES,
         cni_policy::STORIES,
     ]

@@ -25,8 +25,19 @@ nft -s list ruleset";
 pub struct Moment(Vec<String>);
 
 impl World {
-    /// This world now.
+    /// This world once it has come to rest: the kernel does some things a moment later, and a
+    /// child of the last command may still wait for it.
     pub fn moment(&self) -> Moment {
+        let mut last = self.now();
+        until(Duration::from_millis(1500), || {
+            std::thread::sleep(Duration::from_millis(20));
+            let before = std::mem::replace(&mut last, self.now());
+            before == last
+        });
+        last
+    }
+
+    fn now(&self) -> Moment {
         let mut all = look("host", &Ns::host());
         for dir in self.dirs() {
             let router = dir.join("router");
@@ -89,12 +100,12 @@ impl World {
     pub fn comes_to_be(&self, allowed: &[&Moment], what: &str) -> usize {
         let mut at = None;
         until(Duration::from_millis(1500), || {
-            let now = self.moment();
+            let now = self.now();
             at = allowed.iter().position(|m| **m == now);
             at.is_some()
         });
         at.unwrap_or_else(|| {
-            let now = self.moment();
+            let now = self.now();
             let all = allowed.iter().map(|m| now.since(m));
             let nearest = all.min_by_key(String::len).unwrap_or_default();
             panic!("{what}: the world differs:\n{nearest}")

@@ -3,7 +3,11 @@
 use std::env;
 
 fn main() {
-    let called = env::args_os().next().unwrap_or_default();
-    let status = moat::cni::main(&called, &env::vars_os().collect());
-    std::process::exit(status.unwrap_or_else(|| moat::cli::main(env::args_os())));
+    let words: Vec<_> = env::args_os().collect();
+    let status = match &words[..] {
+        // Runtimes say everything in the environment.
+        [called] => moat::cni::main(called, &env::vars_os().collect()),
+        _ => None,
+    };
+    std::process::exit(status.unwrap_or_else(|| moat::cli::main(words.into_iter())));
 }

@@ -182,6 +182,19 @@ pub enum Command {
         #[arg(long)]
         probe: bool,
     },
+    /// Show who reaches whom: every pair of containers
+    #[command(after_help = "Examples:\n  moat reach --port 5432\n  moat reach --net shop --probe --json")]
+    Reach {
+        /// The containers of this network alone
+        #[arg(long, value_name = "NET")]
+        net: Option<String>,
+        /// A service; without it ping, and what links and published ports name
+        #[arg(long = "port", value_name = "P[/PROTO]")]
+        ports: Vec<String>,
+        /// Send a real packet for each cell, and watch for it at the receiver
+        #[arg(long)]
+        probe: bool,
+    },
     /// Draw who may talk to whom
     #[command(after_help = "Examples:\n  moat graph\n  moat graph --json")]
     Graph,

@@ -146,6 +146,14 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             let answer = ops::why::why(place, &from, &to, service, probe)?;
             Ok(show::answer(p, &from, &to, service, &answer))
         }
+        Command::Reach { net, ports, probe } => {
+            let request = ops::reach::Request {
+                net: net.as_deref().map(str::parse).transpose()?,
+                services: ports.iter().map(|p| Ok(p.parse()?)).collect::<Result<_>>()?,
+                probing: probe,
+            };
+            Ok(show::matrix(p, &ops::reach::reach(place, &request)?))
+        }
         Command::Graph => Ok(graph::text(
             p,
             &ops::list::ps(place, false)?,

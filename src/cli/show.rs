@@ -1,10 +1,12 @@
 //! What the use cases found out, for people or as JSON.
 
+use std::collections::BTreeSet;
+
 use super::print::{Look, Printer};
-use crate::model::{Party, Service};
+use crate::model::{Name, Party, Service};
 use crate::ops::doctor::{Check, Level};
 use crate::ops::fsck::Report;
-use crate::ops::{link, list, net, why};
+use crate::ops::{link, list, net, reach, why};
 
 pub fn containers(p: &Printer, all: &[list::View]) -> i32 {
     if p.json {
@@ -141,6 +143,63 @@ fn disagreement(a: &why::Answer) -> Option<i32> {
         .as_ref()
         .filter(|probe| probe.reached != a.allowed)
         .map(|_| 2)
+}
+
+/// A table for each service: `yes`, `-`, or the one family in which it is a yes; `!` where
+/// packets did not do what was decided.
+pub fn matrix(p: &Printer, m: &reach::Matrix) -> i32 {
+    let wrong = m.cells.iter().filter(|c| !c.agrees()).count();
+    let code = i32::from(wrong > 0) * 2;
+    if p.json {
+        p.json(m);
+        return code;
+    }
+    let services: BTreeSet<Service> = m.cells.iter().map(|c| c.service).collect();
+    let to: BTreeSet<&Name> = m.cells.iter().map(|c| &c.to).collect();
+    for service in services {
+        p.line(p.paint(Look::Strong, &service.to_string()));
+        let head: Vec<&str> = ["FROM \\ TO"]
+            .into_iter()
+            .chain(to.iter().map(|n| n.as_str()))
+            .collect();
+        let rows: Vec<Vec<String>> = to
+            .iter()
+            .map(|from| {
+                let cell = |to: &&Name| {
+                    let of = |c: &&reach::Cell| c.service == service && c.from == **from && c.to == **to;
+                    word(&m.cells.iter().filter(of).collect::<Vec<_>>())
+                };
+                [from.to_string()]
+                    .into_iter()
+                    .chain(to.iter().map(cell))
+                    .collect()
+            })
+            .collect();
+        p.table(&head, &rows);
+    }
+    let probed = m.cells.iter().filter(|c| c.observed.is_some()).count();
+    match (probed, wrong) {
+        (0, _) => p.say(format!("{} cells decided; --probe sends packets", m.cells.len())),
+        (n, 0) => p.say(format!(
+            "{n} cells decided and probed: packets did what was decided"
+        )),
+        (n, wrong) => p.say(format!(
+            "{wrong} of {n} cells: packets did not do what was decided (marked !)"
+        )),
+    }
+    code
+}
+
+fn word(cells: &[&reach::Cell]) -> String {
+    let yes: Vec<&str> = cells.iter().filter(|c| c.decided).map(|c| c.family).collect();
+    let mark = if cells.iter().all(|c| c.agrees()) { "" } else { "!" };
+    let word = match yes.as_slice() {
+        _ if cells.is_empty() => "",
+        [] => "-",
+        all if all.len() == cells.len() => "yes",
+        some => some[0],
+    };
+    format!("{word}{mark}")
 }
 
 pub fn checks(p: &Printer, all: &[Check]) -> i32 {

@@ -17,6 +17,12 @@ pub fn plugin(name: &str) -> Option<Box<dyn Plugin>> {
     PLUGINS.iter().map(|make| make()).find(|p| p.name() == name)
 }
 
+/// The names of all plugin types.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    PLUGINS.iter().map(|make| make().name()).collect()
+}
+
 /// What a call prints on stdout, and the exit status: one JSON document or nothing, 0 or 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

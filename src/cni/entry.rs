@@ -86,7 +86,7 @@ pub fn about(plugin: &dyn Plugin) -> String {
 }
 
 /// A panic, too, is an error document, unless there was an answer already.
-fn answer_panics() {
+pub(super) fn answer_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         before(info);
@@ -95,10 +95,8 @@ fn answer_panics() {
             let what = info.payload_as_str().unwrap_or("no message");
             let error = Error::new(code::INTERNAL, format!("moat has a bug: {what} ({at})"))
                 .with("what was begun is undone or finished by the next call");
-            write(
-                &mut io::stdout(),
-                &format!("{}\n", error.to_json(Version::LATEST)),
-            );
+            let answer = Answer::failed(&error, Version::LATEST);
+            write(&mut io::stdout(), &answer.stdout);
         }
         process::exit(1);
     }));

@@ -15,8 +15,10 @@ pub mod read;
 pub mod result;
 pub mod runtime;
 pub mod shape;
+#[cfg(test)]
+mod tests;
 
-pub use dispatch::{Answer, plugin, run};
+pub use dispatch::{Answer, names, plugin, run};
 pub use entry::{about, main};
 
 use call::{Call, Version};

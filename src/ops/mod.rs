@@ -18,6 +18,7 @@ pub mod net;
 pub mod netns;
 pub mod probe;
 pub mod publish;
+pub mod reach;
 mod remove;
 pub mod run;
 mod settle;

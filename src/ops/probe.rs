@@ -2,20 +2,21 @@
 //! other. What the receiver sees decides, not a timeout alone.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::why::Probe;
 use crate::kernel::linux::probe as wire;
-use crate::model::Proto;
+use crate::model::{Proto, Service};
 
 /// One packet to send.
 #[derive(Clone, Debug)]
 pub struct Shot {
-    /// Process in the sender's namespace.
-    pub from: i32,
-    /// Process in the receiver's namespace.
-    pub to: i32,
+    /// The sender's network namespace.
+    pub from: PathBuf,
+    /// The receiver's.
+    pub to: PathBuf,
     pub source: IpAddr,
     pub target: IpAddr,
     pub proto: Proto,
@@ -31,10 +32,9 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// # Errors
 /// A namespace cannot be entered or a socket not be made.
 pub fn send(shot: &Shot) -> Result<Probe> {
-    let (from, to) = (netns(shot.from), netns(shot.to));
     let seen = wire::shoot(
-        &from,
-        &to,
+        &shot.from,
+        &shot.to,
         shot.source,
         shot.target,
         shot.proto,
@@ -47,8 +47,14 @@ pub fn send(shot: &Shot) -> Result<Probe> {
     })
 }
 
-fn netns(pid: i32) -> std::path::PathBuf {
-    format!("/proc/{pid}/ns/net").into()
+/// The packet that stands for a service: its protocol and port.
+#[must_use]
+pub fn packet(service: Service) -> (Proto, u16) {
+    match service {
+        Service::Any | Service::Proto(Proto::Icmp) => (Proto::Icmp, 0),
+        Service::Proto(p) => (p, 1),
+        Service::Ports(p, ports) => (p, ports.first),
+    }
 }
 
 /// Whether something in a container listens on a port, by the kernel's own tables.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::context::{Moat, Where};
 use super::error::{Error, Result};
 use super::probe;
-use crate::model::{Decision, Family, Flow, Party, Proto, Reason, Service, World, decide};
+use crate::model::{Decision, Family, Flow, Party, Reason, Service, World, decide};
 
 /// The answer as `moat why --json` prints it.
 #[derive(Debug, Serialize)]
@@ -56,7 +56,7 @@ pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: b
         .collect();
     let mut answer = merge(&decisions);
     if probing {
-        answer.probe = Some(send(&mut moat, &world, from, to, service, &families)?);
+        answer.probe = Some(send(&moat, &world, from, to, service, &families)?);
     }
     Ok(answer)
 }
@@ -105,7 +105,7 @@ fn merge(decisions: &[(Family, Decision)]) -> Answer {
 
 /// Sends real packets in every family, watched for at the receiver.
 fn send(
-    moat: &mut Moat,
+    moat: &Moat,
     world: &World,
     from: &Party,
     to: &Party,
@@ -118,19 +118,8 @@ fn send(
             hint: "leave --probe out for the host and the world".into(),
         });
     };
-    let pid_of = |moat: &Moat, name| -> Result<i32> {
-        let c = moat.store.container(name)?;
-        c.and_then(|c| c.pid).map(|p| p.0).ok_or_else(|| Error::Refused {
-            what: format!("container `{name}` does not run"),
-            hint: "`moat ps -a` shows its state".into(),
-        })
-    };
-    let (pa, pb) = (pid_of(moat, a.as_str())?, pid_of(moat, b.as_str())?);
-    let (proto, port) = match service {
-        Service::Any | Service::Proto(Proto::Icmp) => (Proto::Icmp, 0),
-        Service::Proto(p) => (p, 1),
-        Service::Ports(p, ports) => (p, ports.first),
-    };
+    let (sender, receiver) = (moat.netns_of(a)?, moat.netns_of(b)?);
+    let (proto, port) = probe::packet(service);
     let mut reached = true;
     let mut details = Vec::new();
     for family in families {
@@ -144,8 +133,8 @@ fn send(
             continue;
         };
         let seen = probe::send(&probe::Shot {
-            from: pa,
-            to: pb,
+            from: sender.clone(),
+            to: receiver.clone(),
             source,
             target,
             proto,

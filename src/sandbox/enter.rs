@@ -41,6 +41,7 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
         report: Reporter::new(report_child),
         launcher: theirs,
     };
+    signals::hold()?;
     let cloned = syscall::clone3(0, None).map_err(|source| Error::system("starting a helper", source))?;
     let helper_fd = match cloned {
         Cloned::Child => helper.main(),

@@ -22,7 +22,7 @@ use super::step::step;
 use super::supervisor;
 use super::syscall::{self, Cloned};
 use super::watch::COMMIT;
-use super::{check, process};
+use super::{check, process, signals};
 
 const NAMESPACES: libc::c_int =
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -213,6 +213,10 @@ impl Launched {
         let Some(open) = self.open.take() else {
             return Err(Error::Gone { pid: self.pid });
         };
+        if !self.spec.detach {
+            // From its first instruction on a signal to us is one to the command.
+            signals::hold()?;
+        }
         // A dead child cannot be told, but its report says why it died.
         let _ = channel::tell(&open.go, b'g');
         let outcome = finish(&self.spec, self.pid, open);

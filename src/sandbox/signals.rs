@@ -29,6 +29,11 @@ pub(super) fn block_all() -> Result<()> {
         .map_err(|errno| Error::system("blocking signals", errno))
 }
 
+/// Keeps what the launcher will pass on until it looks ([`Incoming::of_launcher`]).
+pub(super) fn hold() -> Result<()> {
+    Incoming::of_launcher().map(drop)
+}
+
 /// Signals with their number on reading; blocks them as signalfd(2) needs.
 pub(super) struct Incoming(SignalFd);
 

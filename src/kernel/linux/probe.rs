@@ -152,10 +152,17 @@ impl Packet {
         };
         let port = rest.get(2..4).map(|p| u16::from_be_bytes([p[0], p[1]]));
         let family = Family::of(self.target);
-        source == self.source
-            && target == self.target
-            && proto == self.proto.number(family)
-            && (self.proto == Proto::Icmp || port == Some(self.port))
+        // An answer to a probe that goes the other way at the same time is none of ours.
+        let asks = match self.proto {
+            Proto::Icmp => matches!(
+                (rest.first(), family),
+                (Some(8), Family::Ip4) | (Some(128), Family::Ip6)
+            ),
+            // SYN, and not ACK.
+            Proto::Tcp => port == Some(self.port) && rest.get(13).is_some_and(|flags| flags & 0x12 == 2),
+            Proto::Udp | Proto::Sctp => port == Some(self.port),
+        };
+        source == self.source && target == self.target && proto == self.proto.number(family) && asks
     }
 }
 

@@ -1,0 +1,217 @@
+//! `moat reach`: the whole matrix, decided, and with probes what real packets do.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
+
+use serde::Serialize;
+
+use super::context::{Moat, Where};
+use super::error::{Error, Result};
+use super::probe::{self, Shot};
+use crate::model::{Endpoint, Family, Flow, Name, Party, Ports, Proto, Service, World, decide};
+
+/// Probes that wait at the same time: what is closed is waited for.
+const AT_ONCE: usize = 32;
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The containers of one network; `None` is all of them.
+    pub net: Option<Name>,
+    /// Empty: ping, and every service that a link or a published port names.
+    pub services: Vec<Service>,
+    pub probing: bool,
+}
+
+/// One cell as `moat reach --json` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    pub from: Name,
+    pub to: Name,
+    /// `5432` or `8000-8100`.
+    pub port: Option<String>,
+    pub proto: Option<Proto>,
+    /// `ip4` or `ip6`.
+    pub family: &'static str,
+    pub decided: bool,
+    /// `None` when nobody looked.
+    pub observed: Option<bool>,
+    #[serde(skip)]
+    pub service: Service,
+}
+
+impl Cell {
+    /// Whether packets did what was decided, as far as anybody looked.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.observed.is_none_or(|o| o == self.decided)
+    }
+}
+
+/// The matrix, by service, then sender and receiver.
+#[derive(Debug, Serialize)]
+pub struct Matrix {
+    pub cells: Vec<Cell>,
+}
+
+/// Who reaches whom.
+///
+/// # Errors
+/// The network does not exist, or a probe cannot be sent.
+pub fn reach(place: &Where, request: &Request) -> Result<Matrix> {
+    let mut moat = Moat::settled(place)?;
+    if let Some(net) = &request.net
+        && moat.store.network(net)?.is_none()
+    {
+        let all = moat.store.networks()?;
+        let near = super::error::nearest(net.as_str(), all.iter().map(|r| r.network.name.as_str()));
+        return Err(Error::Unknown {
+            kind: "network",
+            name: net.to_string(),
+            near,
+        });
+    }
+    let world = moat.world()?;
+    let shown = |e: &&Endpoint| request.net.as_ref().is_none_or(|n| e.network == *n);
+    let ends: Vec<&Endpoint> = world.endpoints.values().filter(shown).collect();
+    let services = if request.services.is_empty() {
+        named(&world)
+    } else {
+        request.services.iter().copied().collect()
+    };
+    let mut cells = Vec::new();
+    for service in services {
+        for from in &ends {
+            for to in ends.iter().filter(|to| to.container != from.container) {
+                cells.extend(
+                    Family::BOTH
+                        .iter()
+                        .filter_map(|f| cell(&world, from, to, service, *f)),
+                );
+            }
+        }
+    }
+    if request.probing {
+        let shots: Vec<Shot> = cells
+            .iter()
+            .map(|c| shot(&moat, &world, c))
+            .collect::<Result<_>>()?;
+        let seen = shoot(&shots)?;
+        for (cell, seen) in cells.iter_mut().zip(seen) {
+            cell.observed = Some(seen);
+        }
+    }
+    Ok(Matrix { cells })
+}
+
+/// What somebody opened to containers, and ping.
+fn named(world: &World) -> BTreeSet<Service> {
+    let linked = world
+        .links
+        .iter()
+        .map(|l| l.service)
+        .filter(|s| *s != Service::Any);
+    let published = (world.published.iter()).map(|p| {
+        let port = Ports {
+            first: p.port,
+            last: p.port,
+        };
+        Service::Ports(p.proto, port)
+    });
+    linked
+        .chain(published)
+        .chain([Service::Proto(Proto::Icmp)])
+        .collect()
+}
+
+fn cell(world: &World, from: &Endpoint, to: &Endpoint, service: Service, family: Family) -> Option<Cell> {
+    // A family that one of them lacks has no cell.
+    from.address(family).and(to.address(family))?;
+    let flow = Flow {
+        from: Party::Container(from.container.clone()),
+        to: Party::Container(to.container.clone()),
+        service,
+        family,
+    };
+    Some(Cell {
+        from: from.container.clone(),
+        to: to.container.clone(),
+        port: service.ports().map(|p| p.to_string()),
+        proto: service.proto(),
+        family: match family {
+            Family::Ip4 => "ip4",
+            Family::Ip6 => "ip6",
+        },
+        decided: decide(world, &flow).allowed,
+        observed: None,
+        service,
+    })
+}
+
+fn shot(moat: &Moat, world: &World, cell: &Cell) -> Result<Shot> {
+    let family = if cell.family == "ip4" {
+        Family::Ip4
+    } else {
+        Family::Ip6
+    };
+    let end = |name: &Name| -> Result<(PathBuf, std::net::IpAddr)> {
+        let address = world.endpoints.get(name).and_then(|e| e.address(family));
+        let path = moat.netns_of(name)?;
+        address.map(|a| (path, a)).ok_or_else(|| not_running(name))
+    };
+    let ((from, source), (to, target)) = (end(&cell.from)?, end(&cell.to)?);
+    let (proto, port) = probe::packet(cell.service);
+    Ok(Shot {
+        from,
+        to,
+        source,
+        target,
+        proto,
+        port,
+    })
+}
+
+/// Whether each packet arrived.
+fn shoot(shots: &[Shot]) -> Result<Vec<bool>> {
+    let next = Mutex::new(0..shots.len());
+    let take = || next.lock().ok().and_then(|mut n| n.next());
+    let work = || -> Result<Vec<(usize, bool)>> {
+        let mut seen = Vec::new();
+        while let Some(i) = take() {
+            seen.push((i, probe::send(&shots[i])?.reached));
+        }
+        Ok(seen)
+    };
+    let mut all = thread::scope(|scope| {
+        let running: Vec<_> = (0..AT_ONCE.min(shots.len())).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::new();
+        for thread in running {
+            all.extend(thread.join().unwrap_or_else(|_| Ok(vec![]))?);
+        }
+        Ok::<_, Error>(all)
+    })?;
+    all.sort_unstable();
+    Ok(all.into_iter().map(|(_, seen)| seen).collect())
+}
+
+fn not_running(name: &Name) -> Error {
+    Error::Refused {
+        what: format!("container `{name}` does not run"),
+        hint: "`moat ps -a` shows its state".into(),
+    }
+}
+
+impl Moat {
+    /// Where the network namespace of a running container is.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn netns_of(&self, name: &Name) -> Result<PathBuf> {
+        let endpoint = self.store.endpoint(name)?;
+        endpoint
+            .and_then(|(_, path)| path)
+            .ok_or_else(|| not_running(name))
+    }
+}

@@ -74,7 +74,7 @@ impl Pod {
     }
 
     /// What its port says by itself to groups is no other container's.
-    fn from_others(&self) -> String {
+    fn others(&self) -> String {
         let mac = Ns::host().must(&format!(
             "ip -o link show {} | sed 's/.*ether //; s/ .*//'",
             self.port
@@ -290,7 +290,7 @@ fn not_until_linked(w: &World, a: &Pod, b: &Pod, from: &str, to: &str) {
             b.ns.serve("tcp", any(family), 81),
             b.ns.serve("udp", any(family), 53),
         ];
-        let seen = b.ns.capture(&b.from_others());
+        let seen = b.ns.capture(&b.others());
         assert!(!a.ns.reaches("tcp", ip, 80), "tcp to {ip}");
         assert!(!a.ns.reaches("udp", ip, 53), "udp to {ip}");
         assert!(!a.ns.pings(ip), "ping to {ip}");
@@ -326,7 +326,7 @@ fn raw_frames(_: Mode) {
     // One without a wall hears whom its bridge asks for.
     let asks = format!(" and not (ether src {} and ip6 and ether multicast)", a.gate_mac);
     let seen =
-        [(&b, ""), (&c, ""), (&free, asks.as_str())].map(|(p, more)| p.ns.capture(&(p.from_others() + more)));
+        [(&b, ""), (&c, ""), (&free, asks.as_str())].map(|(p, more)| p.ns.capture(&(p.others() + more)));
     let sent = a.ns.wire(&[
         "battery",
         &a.mac,
@@ -391,7 +391,7 @@ fn routes_by_hand(_: Mode) {
     for family in FAMILIES {
         let (ip, ns) = (b.ip(family), &a.ns);
         let _server = b.ns.serve("tcp", any(family), 80);
-        let seen = b.ns.capture(&b.from_others());
+        let seen = b.ns.capture(&b.others());
         let gateway = a.gateway(family);
         let neighbour = |mac: &str| format!("ip neigh replace {ip} lladdr {mac} dev eth0");
         for route in [
@@ -411,7 +411,7 @@ fn routes_by_hand(_: Mode) {
     }
     let link_local = "ip -6 -o addr show dev eth0 scope link | sed 's/.*inet6 //; s/[/].*//'";
     let peer = b.ns.must(link_local);
-    let seen = b.ns.capture(&b.from_others());
+    let seen = b.ns.capture(&b.others());
     assert!(!a.ns.pings(&format!("{}%eth0", peer.trim())), "link-local");
     a.ns.sh("ping -c 1 -W 1 ff02::1%eth0; ping -b -c 1 -W 1 255.255.255.255; ping -c 1 -W 1 224.0.0.1");
     seen.nothing("link-local and groups");
@@ -430,7 +430,7 @@ fn flushed(_: Mode) {
         let ip = b.ip(family);
         assert!(a.ns.pings(ip), "linked: {ip}");
         Ns::host().must("nft flush ruleset");
-        let seen = b.ns.capture(&b.from_others());
+        let seen = b.ns.capture(&b.others());
         assert!(!a.ns.pings(ip), "flushed: {ip}");
         let far = Neighbour::ip(family);
         assert!(!a.ns.pings(far), "flushed: {far}");
@@ -466,7 +466,7 @@ fn published(_: Mode) {
         assert!(lan.ns.reaches("tcp", host, 8080), "from the LAN to {host}");
         assert!(Ns::host().reaches("tcp", host, 8080), "from the host to {host}");
         assert!(Ns::host().reaches("tcp", b.ip(family), 80), "the host, straight");
-        let seen = b.ns.capture(&b.from_others());
+        let seen = b.ns.capture(&b.others());
         lan.ns
             .must(&format!("ip route replace {} via {host}", b.ip(family)));
         assert!(!lan.ns.reaches("tcp", b.ip(family), 80), "routed straight at it");
@@ -506,7 +506,7 @@ fn beside_no_wall(_: Mode) {
         assert!(old.ns.reaches("tcp", far, 90), "without a wall, to {far}");
         assert!(old.ns.pings(old.gateway(family)) && a.ns.pings(a.gateway(family)));
         assert!(older.ns.reaches("tcp", old.ip(family), 80), "without walls");
-        let seen = a.ns.capture(&a.from_others());
+        let seen = a.ns.capture(&a.others());
         assert!(!old.ns.reaches("tcp", a.ip(family), 80), "over the bridge");
         old.ns.must(&format!(
             "ip -{family} route replace {} via {} dev eth0 onlink",
@@ -515,7 +515,7 @@ fn beside_no_wall(_: Mode) {
         ));
         assert!(!old.ns.reaches("tcp", a.ip(family), 80), "through the gateway");
         seen.nothing("from a container without a wall");
-        let seen = old.ns.capture(&old.from_others());
+        let seen = old.ns.capture(&old.others());
         assert!(!a.ns.reaches("tcp", old.ip(family), 80));
         seen.nothing("to a container without a wall");
         // The host's own services are closed to the one, and as they were to the other.

@@ -16,7 +16,12 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod cni;
+mod cni_bandwidth;
+mod cni_classic;
+mod cni_faults;
 mod cni_policy;
+mod cni_tuning;
 mod crash;
 mod cut;
 mod faults;
@@ -30,6 +35,8 @@ mod links;
 mod names;
 mod net;
 mod parallel;
+mod plugin;
+mod pods;
 mod ports;
 mod runtime;
 mod trace;
@@ -52,6 +59,11 @@ fn main() {
         fuzz::STORIES,
         runtime::STORIES,
         cni_policy::STORIES,
+        cni::STORIES,
+        cni_faults::STORIES,
+        cni_classic::STORIES,
+        cni_tuning::STORIES,
+        cni_bandwidth::STORIES,
     ]
     .concat();
     harness::main(&stories);

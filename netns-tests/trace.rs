@@ -262,6 +262,11 @@ fn store(path: &Path) -> Vec<String> {
         ("labels", "SELECT * FROM labels"),
         ("links", "SELECT from_end, to_end, service, expires FROM links"),
         ("published", "SELECT * FROM published"),
+        (
+            "attachments",
+            "SELECT plugin, network, container, ifname, phase, record FROM attachments",
+        ),
+        ("aliases", "SELECT * FROM aliases"),
     ];
     let read = |(name, sql): (&str, &str)| {
         rows(path, sql)
@@ -308,7 +313,8 @@ fn sysctls() -> Vec<String> {
 fn mounts() -> Vec<String> {
     let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let dir = harness::dir().display().to_string();
-    let of_ours = |l: &&str| l.contains(&dir);
+    // A pod's namespace is the story's own.
+    let of_ours = |l: &&str| l.contains(&dir) && !l.contains("/netns-");
     text.lines()
         .filter(of_ours)
         .map(|l| format!("mount: {l}"))

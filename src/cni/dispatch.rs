@@ -9,7 +9,14 @@ use super::read;
 use crate::ops;
 
 /// The plugin types, one a line.
-const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[|| Box::new(super::moat::Moat)];
+const PLUGINS: &[fn() -> Box<dyn Plugin>] = &[
+    || Box::new(super::moat::Moat),
+    || Box::new(super::classic::Bandwidth),
+    || Box::new(super::classic::HostLocal),
+    || Box::new(super::classic::Loopback),
+    || Box::new(super::classic::Static),
+    || Box::new(super::classic::Tune),
+];
 
 /// The plugin type that answers to a name.
 #[must_use]

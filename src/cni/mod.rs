@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod call;
+pub mod classic;
 pub mod delegate;
 mod dispatch;
 mod entry;

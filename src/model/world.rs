@@ -138,6 +138,9 @@ pub struct Endpoint {
     pub routes: Vec<ExtraRoute>,
     /// Set when another plugin made its interface.
     pub foreign: Option<Foreign>,
+    /// Another interface of the namespace has the default routes: this one leads to its own
+    /// network alone.
+    pub further: bool,
 }
 
 impl Endpoint {

@@ -130,7 +130,8 @@ impl Moat {
         let Some((e, path)) = self.store.endpoint(name)? else {
             return Ok(());
         };
-        let live = self.store.meta("live")?.is_some();
+        // A namespace that lives on shows what a command made that died making the world.
+        let live = self.store.meta("live")?.is_some() || name.is_through_cni();
         let mut port = None;
         // Until the endpoint is forgotten, so that nobody opens anything to it in between.
         let links = self.locks.links()?;

@@ -32,6 +32,12 @@ pub enum Error {
     },
     #[error("{what}")]
     Refused { what: String, hint: String },
+    /// A set of ranges of the plugin type `host-local`.
+    #[error("no address is free in the range set: `{set}`")]
+    Exhausted { set: String },
+    /// What a CHECK found missing or wrong.
+    #[error("{0}")]
+    Amiss(String),
     #[error("moat needs root, or a user namespace in which the caller is root")]
     NotRoot,
     #[error("the state directory {path}: {source}")]
@@ -106,6 +112,7 @@ impl Error {
             Self::Unknown { kind, near, .. } => Some(unknown_hint(kind, near.as_deref())),
             Self::Input { hint, .. } => hint.clone(),
             Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::Exhausted { .. } => Some("remove containers, or configure a larger range".into()),
             Self::NotRoot => {
                 Some("run it with sudo, or in a namespace of your own: `unshare -Urnm moat …`".into())
             }
@@ -117,7 +124,7 @@ impl Error {
             Self::Name(_) | Self::End(_) | Self::Service(_) | Self::Subnet(_) | Self::Mac(_) => {
                 Some("`moat help` and `moat COMMAND --help` show the forms and examples".into())
             }
-            Self::Injected { .. } => None,
+            Self::Amiss(_) | Self::Injected { .. } => None,
         }
     }
 
@@ -130,7 +137,7 @@ impl Error {
             Self::Coded { code, .. } => *code,
             Self::Store(e) if e.is_busy() => 11,
             Self::Busy { .. } => 11,
-            Self::Store(S::Exhausted { .. }) => 100,
+            Self::Store(S::Exhausted { .. }) | Self::Exhausted { .. } => 100,
             Self::Store(S::PortTaken { .. }) => 101,
             Self::Store(S::AddressTaken { .. } | S::AddressUnfit { .. } | S::MacTaken { .. })
             | Self::Input { .. }

@@ -11,7 +11,7 @@ use crate::sandbox::{self, ExecRequest, Spec};
 use crate::store::{Container, Phase};
 
 fn running(moat: &Moat, key: &str) -> Result<(Container, i32, u64)> {
-    let c = moat.find(key)?;
+    let c = moat.find_own(key)?;
     let alive = c
         .pid
         .filter(|(pid, started)| c.phase == Phase::Running && sandbox::is_alive(*pid, *started));
@@ -39,7 +39,7 @@ fn spec_of(c: &Container) -> Result<Spec> {
 /// One does not exist or would not end.
 pub fn stop(place: &Where, keys: &[String], grace: Duration) -> Result<()> {
     each(place, keys, "stop", |moat, key| {
-        let c = moat.find(key)?;
+        let c = moat.find_own(key)?;
         let Some((pid, started)) = c
             .pid
             .filter(|p| c.phase == Phase::Running && sandbox::is_alive(p.0, p.1))
@@ -93,7 +93,7 @@ fn each(place: &Where, keys: &[String], verb: &str, f: impl Fn(&mut Moat, &str) 
 /// It does not exist.
 pub fn wait(place: &Where, key: &str) -> Result<i32> {
     let mut moat = Moat::settled(place)?;
-    let c = moat.find(key)?;
+    let c = moat.find_own(key)?;
     moat.lock = None;
     if let Some((pid, started)) = c.pid {
         sandbox::wait_end(pid, started, Duration::MAX)?;
@@ -177,7 +177,7 @@ pub struct Log {
 /// It does not exist.
 pub fn log(place: &Where, key: &str) -> Result<Log> {
     let moat = Moat::settled(place)?;
-    let c = moat.find(key)?;
+    let c = moat.find_own(key)?;
     let foreground = spec_of(&c).is_ok_and(|s| !s.detach);
     let process = c.pid.filter(|p| sandbox::is_alive(p.0, p.1));
     Ok(Log {

@@ -93,7 +93,7 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
     };
     Ok(View {
         name: c.name.clone(),
-        id: c.id.clone(),
+        id: super::cni::runtime_id(c).unwrap_or_else(|| c.id.clone()),
         net: endpoint.as_ref().map(|e| e.network.clone()),
         ips: endpoint
             .iter()

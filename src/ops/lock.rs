@@ -73,34 +73,49 @@ impl Locks {
     }
 
     fn take(&self, path: &Path, how: FlockArg) -> Result<Flock<File>> {
-        let fail = |source| Error::State {
-            path: path.display().to_string(),
-            source,
-        };
-        let open = || {
-            std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(path)
-        };
-        let mut file = open().map_err(fail)?;
-        let start = Instant::now();
-        loop {
-            match Flock::lock(file, how) {
-                Ok(lock) => return Ok(lock),
-                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < self.patience => {
-                    file = back;
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(Error::Busy {
-                        path: path.display().to_string(),
-                        seconds: self.patience.as_secs(),
-                    });
-                }
-                Err((_, e)) => return Err(fail(e.into())),
+        take(path, how, self.patience)
+    }
+}
+
+/// An exclusive hold on any lock file, made if it is missing.
+///
+/// # Errors
+/// When the file cannot be made, or after that time.
+pub fn exclusive(path: &Path, patience: Duration) -> Result<Lock> {
+    Ok(Lock {
+        _file: take(path, FlockArg::LockExclusiveNonblock, patience)?,
+        exclusive: true,
+    })
+}
+
+fn take(path: &Path, how: FlockArg, patience: Duration) -> Result<Flock<File>> {
+    let fail = |source| Error::State {
+        path: path.display().to_string(),
+        source,
+    };
+    let open = || {
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+    };
+    let mut file = open().map_err(fail)?;
+    let start = Instant::now();
+    loop {
+        match Flock::lock(file, how) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < patience => {
+                file = back;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(Error::Busy {
+                    path: path.display().to_string(),
+                    seconds: patience.as_secs(),
+                });
+            }
+            Err((_, e)) => return Err(fail(e.into())),
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

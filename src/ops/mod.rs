@@ -1,6 +1,7 @@
 //! One use case a file; the only layer that joins store, kernel and sandbox.
 
 mod attach;
+pub mod classic;
 pub mod cni;
 pub mod context;
 pub mod doctor;
@@ -27,6 +28,7 @@ pub mod why;
 
 pub use crate::plan::Plan;
 pub use crate::sandbox::{ExecRequest, Limits, Root, Spec, Tmpfs, Volume};
+pub use crate::store::Holder;
 pub use context::{DEFAULT_DATA, DEFAULT_ROOT, Where};
 pub use error::{Error, Result};
 pub use publish::PortMap;

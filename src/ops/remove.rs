@@ -117,6 +117,7 @@ pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
         .intend(&format!("remove {}", c.name), moat.me.0, moat.me.1)?;
     fault::step("killing the processes")?;
     kill_and_wait(c)?;
+    moat.unlimit(c)?;
     moat.detach(&c.name)?;
     clean(moat, c)?;
     fault::step("forgetting the container")?;
@@ -190,10 +191,8 @@ pub fn sweep(moat: &mut Moat) -> Result<()> {
 }
 
 fn tidy(moat: &mut Moat) -> Result<()> {
-    for c in moat.store.containers()? {
-        if c.phase == Phase::Running {
-            note_exit(moat, &c)?;
-        }
+    for c in moat.store.running()? {
+        note_exit(moat, &c)?;
     }
     if idle(moat)? {
         moat.exclude()?;
@@ -285,7 +284,22 @@ pub fn make_dirs(moat: &Moat, id: &str) -> Result<()> {
 }
 
 impl Moat {
-    /// A container by name or id.
+    /// A container whose processes are ours, by name or id.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], or it came through CNI.
+    pub fn find_own(&self, key: &str) -> Result<Container> {
+        let c = self.find(key)?;
+        if c.name.is_through_cni() {
+            return Err(Error::Refused {
+                what: format!("`{}` came through CNI: its processes are its runtime's", c.name),
+                hint: "ask the runtime that started it".into(),
+            });
+        }
+        Ok(c)
+    }
+
+    /// A container by name or id, or by what its runtime calls it.
     ///
     /// # Errors
     /// [`Error::Unknown`], with a name that is like it.

@@ -224,11 +224,17 @@ impl Moat {
         let wanted = self.wanted()?;
         let scope = self.scope(&wanted);
         let mut present = self.kernel.observe(&scope)?;
-        // Of what hangs on others' interfaces only that is ours which we want.
-        let theirs = |o: &Object| on(o).is_some_and(|i| scope.foreign.contains(&i));
+        // On others' interfaces, and in the namespace of another runtime, what we do not want is theirs.
+        let namespaces: BTreeSet<Place> = (self.store.cookies(None)?.into_values())
+            .map(|(path, _)| Place::Sandbox(path))
+            .collect();
         let in_our_tables =
             |o: &Object| matches!(o, Object::Route { table, .. } if self.names.owns_table(*table));
-        present.retain(|o| wanted.contains(o) || in_our_tables(o) || !theirs(o));
+        let theirs = |o: &Object| {
+            let hangs_on_theirs = on(o).is_some_and(|i| scope.foreign.contains(&i));
+            namespaces.contains(o.place()) || hangs_on_theirs && !in_our_tables(o)
+        };
+        present.retain(|o| wanted.contains(o) || !theirs(o));
         Ok((present, wanted))
     }
 
@@ -263,10 +269,7 @@ impl Moat {
         if world.networks.is_empty() {
             return Ok(State::new());
         }
-        for gone in self.detached()? {
-            world.endpoints.remove(&gone);
-        }
-        world.host = self.host_addresses()?;
+        self.complete(&mut world)?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
         Ok(desired::everything(
@@ -413,8 +416,17 @@ impl Moat {
     /// When store or kernel cannot be read.
     pub fn world(&mut self) -> Result<World> {
         let mut world = self.store.world(now())?.0;
-        world.host = self.host_addresses()?;
+        self.complete(&mut world)?;
         Ok(world)
+    }
+
+    /// What the store cannot know: the host's addresses, and who is gone without a word.
+    fn complete(&mut self, world: &mut World) -> Result<()> {
+        for gone in self.detached()? {
+            world.endpoints.remove(&gone);
+        }
+        world.host = self.host_addresses()?;
+        Ok(())
     }
 }
 

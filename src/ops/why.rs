@@ -30,11 +30,7 @@ pub struct Probe {
 /// A party does not exist, or a probe cannot be sent.
 pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: bool) -> Result<Answer> {
     let mut moat = Moat::settled(place)?;
-    for party in [from, to] {
-        if let Party::Container(name) = party {
-            moat.find(name.as_str())?;
-        }
-    }
+    let (from, to) = (&known(&moat, from)?, &known(&moat, to)?);
     let world = moat.world()?;
     let families = families(&world, from, to);
     let decisions: Vec<(Family, Decision)> = families
@@ -59,6 +55,14 @@ pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: b
         answer.probe = Some(send(&moat, &world, from, to, service, &families)?);
     }
     Ok(answer)
+}
+
+/// The party by the name that is recorded.
+fn known(moat: &Moat, party: &Party) -> Result<Party> {
+    Ok(match party {
+        Party::Container(name) => Party::Container(moat.find(name.as_str())?.name),
+        other => other.clone(),
+    })
 }
 
 /// The families both ends have; of an address, its own.

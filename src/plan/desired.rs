@@ -528,6 +528,11 @@ fn inside_of(net: &Network, e: &Endpoint, ip: IpAddr, at: &Place) -> State {
         hop,
     };
     let iface = e.iface.clone();
+    let leads_to = if e.further {
+        subnet.network()
+    } else {
+        family.everything()
+    };
     let mut s = State::from([
         Object::Address {
             at: at.clone(),
@@ -540,7 +545,7 @@ fn inside_of(net: &Network, e: &Endpoint, ip: IpAddr, at: &Place) -> State {
             ip: gateway,
             mac: bridge_mac(e.bridge),
         },
-        route(MAIN, family.everything(), Hop::Via(gateway, iface.clone())),
+        route(MAIN, leads_to, Hop::Via(gateway, iface.clone())),
     ]);
     let extra = e.routes.iter().filter(|r| r.to.is_ipv4() == ip.is_ipv4());
     s.extend(extra.map(|r| {

@@ -67,6 +67,7 @@ fn container(name: &str, id: u32) -> Endpoint {
         iface: "eth0".to_owned(),
         aliases: vec![],
         routes: vec![],
+        further: false,
     }
 }
 

@@ -102,6 +102,12 @@ impl Names {
         format!("{}p{n:x}", self.prefix)
     }
 
+    /// The functional block that slows down what endpoint `n` sends.
+    #[must_use]
+    pub fn slowed(&self, n: u32) -> String {
+        format!("{}i{n:x}", self.prefix)
+    }
+
     /// Whether an interface name is one of ours.
     #[must_use]
     pub fn owns(&self, iface: &str) -> bool {

@@ -103,6 +103,28 @@ impl Store {
         self.select_attachments(of, (plugin, network))
     }
 
+    /// The attachments that are being added or removed.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn unfinished_attachments(&self) -> Result<Vec<Attachment>, Error> {
+        self.select_attachments("phase<>'added'", [])
+    }
+
+    /// The attachments of a plugin to one container's interfaces on a network.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn attachments_of(
+        &self,
+        plugin: &str,
+        network: &str,
+        container: &str,
+    ) -> Result<Vec<Attachment>, Error> {
+        let of = "plugin=?1 AND network=?2 AND container=?3";
+        self.select_attachments(of, [plugin, network, container])
+    }
+
     /// Forgets an attachment. Whether it was there.
     ///
     /// # Errors

@@ -66,6 +66,8 @@ pub struct NewEndpoint {
     /// The interface's name; `None` is `eth0`.
     pub iface: Option<String>,
     pub routes: Vec<ExtraRoute>,
+    /// Another interface of the namespace has the default routes.
+    pub further: bool,
     pub aliases: Vec<String>,
     /// By what its runtime calls the container.
     pub runtime_id: Option<String>,
@@ -209,6 +211,20 @@ impl Store {
             .collect()
     }
 
+    /// The containers that are recorded as running and whose process is ours, oldest first.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn running(&self) -> Result<Vec<Container>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM containers WHERE phase='running' AND pid IS NOT NULL ORDER BY created"
+        );
+        self.rows(&sql, [], raw)?
+            .into_iter()
+            .map(|r| self.read_container(r))
+            .collect()
+    }
+
     /// Moves a container to another phase of its life.
     ///
     /// # Errors
@@ -302,8 +318,9 @@ impl Store {
         let (sandbox, cookie) = wish.sandbox.clone().unzip();
         self.run(
             "INSERT INTO endpoints
-                (container, network, ip4, ip6, mac, bridge, labels, sandbox, cookie, iface, aliases, routes, port)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ifnull(?10, 'eth0'), ?11, ?12, ?13)",
+                (container, network, ip4, ip6, mac, bridge, labels, sandbox, cookie, iface, aliases, routes,
+                 further, port)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ifnull(?10, 'eth0'), ?11, ?12, ?13, ?14)",
             (
                 container.as_str(),
                 network.name.as_str(),
@@ -317,6 +334,7 @@ impl Store {
                 &wish.iface,
                 self.json(&wish.aliases)?,
                 self.json(&wish.routes)?,
+                wish.further,
                 wish.foreign.as_ref().map(|f| &f.port),
             ),
         )?;

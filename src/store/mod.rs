@@ -7,6 +7,7 @@
 mod address;
 mod attachment;
 mod container;
+mod leases;
 mod link;
 mod network;
 mod open;
@@ -16,6 +17,7 @@ mod world;
 
 pub use attachment::{Attachment, AttachmentKey, Stage};
 pub use container::{Container, NewEndpoint, Phase};
+pub use leases::{Holder, Leases, lease_dir};
 pub use link::LinkRow;
 pub use network::NetworkRow;
 pub use open::{Store, boot_id};

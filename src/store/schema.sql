@@ -27,6 +27,7 @@ CREATE TABLE containers (
     pid INTEGER, started INTEGER, exit_code INTEGER, finished INTEGER,
     created INTEGER NOT NULL, auto_remove INTEGER NOT NULL,
     labels TEXT NOT NULL, spec TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX containers_running ON containers(created) WHERE phase='running' AND pid IS NOT NULL;
 CREATE TABLE endpoints (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     container TEXT NOT NULL UNIQUE, network TEXT NOT NULL REFERENCES networks(name),
@@ -38,7 +39,9 @@ CREATE TABLE endpoints (
     cookie TEXT,
     -- the interface's name inside; names that others call it by, and further routes, as JSON
     iface TEXT NOT NULL DEFAULT 'eth0',
-    aliases TEXT NOT NULL DEFAULT '[]', routes TEXT NOT NULL DEFAULT '[]');
+    aliases TEXT NOT NULL DEFAULT '[]', routes TEXT NOT NULL DEFAULT '[]',
+    -- another interface of the namespace has the default routes
+    further INTEGER NOT NULL DEFAULT 0);
 CREATE UNIQUE INDEX endpoints_ip4 ON endpoints(ip4);
 CREATE UNIQUE INDEX endpoints_ip6 ON endpoints(ip6);
 CREATE UNIQUE INDEX endpoints_mac ON endpoints(network, mac);

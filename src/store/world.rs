@@ -7,7 +7,7 @@ use super::{Error, Store};
 use crate::model::{End, Endpoint, Foreign, Link, Name, Published, World};
 
 const ENDPOINT: &str = "id, container, network, ip4, ip6, mac, bridge, labels, sandbox, iface, aliases, \
-                        routes, port, (SELECT name FROM bridges WHERE n=bridge)";
+                        routes, further, port, (SELECT name FROM bridges WHERE n=bridge)";
 
 type Raw = (
     u32,
@@ -20,6 +20,7 @@ type Raw = (
     String,
     Option<String>,
     [String; 3],
+    bool,
     [Option<String>; 2],
 );
 
@@ -35,7 +36,8 @@ fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
         r.get(7)?,
         r.get(8)?,
         [r.get(9)?, r.get(10)?, r.get(11)?],
-        [r.get(12)?, r.get(13)?],
+        r.get(12)?,
+        [r.get(13)?, r.get(14)?],
     ))
 }
 
@@ -48,8 +50,20 @@ pub type Placed = (Endpoint, Option<PathBuf>);
 
 impl Store {
     fn read_endpoint(&self, r: Raw) -> Result<Placed, Error> {
-        let (id, container, network, ip4, ip6, mac, bridge, labels, sandbox, texts, [port, side]) = r;
-        let [iface, aliases, routes] = texts;
+        let (
+            id,
+            container,
+            network,
+            ip4,
+            ip6,
+            mac,
+            bridge,
+            labels,
+            sandbox,
+            [iface, aliases, routes],
+            further,
+            [port, side],
+        ) = r;
         let addresses: Result<Vec<_>, _> = [ip4, ip6].into_iter().flatten().map(|a| a.parse()).collect();
         let endpoint = Endpoint {
             id,
@@ -64,6 +78,7 @@ impl Store {
                 port,
             }),
             iface,
+            further,
             aliases: serde_json::from_str(&aliases).map_err(|e| self.record(e))?,
             routes: serde_json::from_str(&routes).map_err(|e| self.record(e))?,
         };

@@ -11,12 +11,13 @@ use crate::cni::delegate::Delegate;
 use crate::cni::error::{Error, Result, code};
 use crate::cni::json::{Node, Object};
 use crate::cni::result::{Dns, Outcome, Route};
-use crate::cni::runtime::{IpRange, PortMapping, Runtime, ip_range};
+use crate::cni::runtime::{self, IpRange, PortMapping, Rate, Runtime, ip_range};
 use crate::cni::shape;
 use crate::model::{
     DefaultPolicy, End, EndError, ExtraRoute, Family, Name, Ports, Router, Service, Subnet, overlaps,
 };
 use crate::ops::PortMap;
+use crate::ops::classic::bandwidth::{Limit, Limits};
 use crate::ops::cni::{Id, NetworkWish, PLUGIN, Request};
 
 const LABELS: &str = "moat.dev/labels";
@@ -66,6 +67,7 @@ pub fn request(call: &Call) -> Result<Request> {
         ports: runtime.port_mappings.iter().map(port_map).collect(),
         labels,
         aliases: aliases(call, &runtime),
+        limits: limits(call)?,
         links: annotated_links(&runtime)?,
         network_links: call.conf().list("links", config_link)?,
         routes: routes(call)?,
@@ -141,6 +143,24 @@ pub fn take_lease(request: &mut Request, lease: &Outcome) -> Result<()> {
         request.routes.extend(extra(route)?);
     }
     Ok(())
+}
+
+/// The rates of the configuration if it has any, else the runtime's.
+///
+/// # Errors
+/// Code 7 for a rate without a burst, or a burst without a rate.
+pub fn limits(call: &Call) -> Result<Limits> {
+    let own = runtime::bandwidth(&call.conf())?;
+    let wanted = own.map_or_else(|| Ok(call.runtime()?.bandwidth), |own| Ok::<_, Error>(Some(own)))?;
+    let limit = |r: Rate| Limit {
+        rate: r.rate,
+        burst: r.burst,
+    };
+    let wanted = wanted.unwrap_or_default();
+    Ok(Limits {
+        ingress: wanted.ingress.map(limit),
+        egress: wanted.egress.map(limit),
+    })
 }
 
 fn subnet(node: &Node<'_>) -> Result<Subnet> {

@@ -65,6 +65,7 @@ impl Plugin for Moat {
                 .is_some_and(is_ours)
         };
         let expected = Expected {
+            limits: config::limits(call)?,
             addresses: told
                 .ips
                 .iter()
@@ -144,8 +145,7 @@ fn take_away(call: &Call, place: &Where, id: &Id) -> Result<()> {
     let Some(config) = config else {
         // Nothing is known of it: a delegate that cannot be found has nothing of ours.
         let ipam = config::delegate(call).ok().flatten();
-        let told = ipam.map_or(Ok(()), |ipam| ipam.run(Verb::Del));
-        return told.and_then(|()| Ok(cni::forget(place, id)?));
+        return ipam.map_or(Ok(()), |ipam| ipam.run(Verb::Del));
     };
     let made = Call {
         config,

@@ -5,6 +5,7 @@
 //! path is noticed at the start of each call.
 
 mod apply;
+mod bucket;
 mod change;
 mod conntrack;
 mod dump;
@@ -15,6 +16,7 @@ pub mod foreign;
 mod guest;
 mod has;
 mod identity;
+pub mod limit;
 mod links;
 mod namespace;
 mod nfnl;
@@ -30,6 +32,7 @@ mod survey;
 mod sysctl;
 #[cfg(test)]
 mod tests;
+pub mod tune;
 mod wire;
 
 use std::collections::HashMap;
@@ -44,7 +47,7 @@ pub use self::conntrack::Flows;
 pub use self::guest::{Guest, OtherEnd};
 pub use self::identity::{cookie_of, netns_cookie};
 use self::namespace::Namespace;
-pub use self::namespace::remove as release_namespace;
+pub use self::namespace::{is_namespace, remove as release_namespace};
 use self::nfnl::Nfnl;
 use self::nft::Nft;
 use self::rtnl::Rtnl;

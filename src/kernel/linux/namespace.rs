@@ -59,7 +59,10 @@ impl Namespace {
 }
 
 /// Whether `path` is a file of nsfs. A missing file is not.
-pub(super) fn is_namespace(path: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn is_namespace(path: &Path) -> io::Result<bool> {
     match statfs(path) {
         Ok(fs) => Ok(fs.filesystem_type() == NSFS_MAGIC),
         // The last two: `/proc/PID/ns/net` of a process that is ending and has left its namespaces.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt as _};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
-    NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
@@ -89,6 +89,12 @@ impl Rtnl {
     /// Asks for one thing and returns what the kernel says.
     pub fn ask(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.exchange(message, NLM_F_ACK).map(|r| r.messages)
+    }
+
+    /// The same where the kernel tells its listeners, and the asker only when it wants an echo:
+    /// `RTM_GETQDISC` (`qdisc_get_notify` in `net/sched/sch_api.c`).
+    pub fn ask_echo(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.exchange(message, NLM_F_ACK | NLM_F_ECHO).map(|r| r.messages)
     }
 
     /// Everything a dump lists. A table or family that does not exist is empty.

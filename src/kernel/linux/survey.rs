@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
 
 use super::read::{self, Ifaces};
 use super::rtnl::Rtnl;
@@ -104,6 +104,21 @@ impl Linux {
             .filter(|(_, v)| v.as_deref() == Some("1"))
             .map(|(n, _)| n.to_owned())
             .collect())
+    }
+
+    /// Whether a namespace has a default route of either family.
+    ///
+    /// # Errors
+    /// When it cannot be entered or asked.
+    pub fn has_default_route(&mut self, at: &Place) -> Result<bool, Error> {
+        let routes = self.rtnl(at)?.all_routes();
+        let routes = routes.map_err(reading("the routes of a container"))?;
+        let leads_out = |r: &RouteMessage| {
+            r.header.destination_prefix_length == 0
+                && r.header.kind == RouteType::Unicast
+                && r.header.table == RouteHeader::RT_TABLE_MAIN
+        };
+        Ok(routes.iter().any(leads_out))
     }
 
     /// The families this kernel has.

@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use super::{Attached, Id, PLUGIN, Record, Request, lives, network, of, refused};
 use crate::kernel::linux::cookie_of;
 use crate::model::{End, ExtraRoute, Family, Link, Name, Network};
+use crate::ops::classic::bandwidth::Limits;
 use crate::ops::context::{Moat, Where, now};
 use crate::ops::error::{Error, Result};
 use crate::ops::{fault, link, net, publish, remove, run};
@@ -27,7 +28,11 @@ pub fn reserve(place: &Where, id: &Id, netns: &std::path::Path, delegate: &str) 
     let moat = super::open(place)?;
     moat.store.write(|s| {
         is_new(s, id)?;
-        Ok(s.put_attachment(&attachment(&moat, id, netns, Some(delegate.to_owned()), vec![])?)?)
+        let record = Record {
+            delegate: Some(delegate.to_owned()),
+            ..Record::default()
+        };
+        Ok(s.put_attachment(&attachment(&moat, id, netns, &record)?)?)
     })
 }
 
@@ -42,16 +47,16 @@ pub fn add(place: &Where, request: &Request) -> Result<Attached> {
 }
 
 pub(super) fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
-    let cookie = look(moat, request)?;
+    let found = look(moat, request)?;
     publish::check_free(&request.ports).map_err(|e| e.coded(101))?;
-    let entered = match record(moat, request, &cookie) {
+    let entered = match record(moat, request, &found) {
         Err(e) if is_exhausted(&e) && release_dead(moat, &request.id.network)? => {
-            record(moat, request, &cookie)
+            record(moat, request, &found)
         }
         other => other,
     };
     let (name, network, intent, new_links) = entered?;
-    match attach(moat, &name, &request.id, &network, &new_links) {
+    match attach(moat, &name, request, &network, &new_links) {
         Ok(attached) => {
             moat.store.finish(intent)?;
             Ok(attached)
@@ -63,8 +68,16 @@ pub(super) fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
     }
 }
 
-/// Whether the namespace is there and the interface's name free in it; what tells it from others.
-fn look(moat: &mut Moat, request: &Request) -> Result<String> {
+/// A namespace as it was found.
+struct Found {
+    /// What tells it from others.
+    cookie: String,
+    /// It has default routes already.
+    leads_out: bool,
+}
+
+/// Whether the namespace is there, and the interface's name free in it.
+fn look(moat: &mut Moat, request: &Request) -> Result<Found> {
     let path = request.netns.display();
     let Some(cookie) = cookie_of(&request.netns)? else {
         let hint = "CNI_NETNS is the path of a network namespace, as /run/netns/NAME or /proc/PID/ns/net";
@@ -76,18 +89,19 @@ fn look(moat: &mut Moat, request: &Request) -> Result<String> {
         let what = format!("an interface named `{}` exists in {path}", request.id.ifname);
         return Err(refused(what, "choose another CNI_IFNAME, or call DEL first").coded(ENVIRONMENT));
     }
-    Ok(cookie)
+    let leads_out = moat.kernel.has_default_route(&inside)?;
+    Ok(Found { cookie, leads_out })
 }
 
 /// The rows of a new attachment, with all it asks for.
 type Entered = (Name, Network, i64, Vec<Link>);
 
-fn record(moat: &mut Moat, request: &Request, cookie: &str) -> Result<Entered> {
+fn record(moat: &mut Moat, request: &Request, found: &Found) -> Result<Entered> {
     for _ in 0..ATTEMPTS {
         if moat.store.network(&request.id.network)?.is_none() {
             moat.learn_host()?;
         }
-        let entered = moat.store.write(|s| enter(moat, s, request, cookie))?;
+        let entered = moat.store.write(|s| enter(moat, s, request, found))?;
         if let Some(entered) = entered {
             return Ok(entered);
         }
@@ -96,7 +110,7 @@ fn record(moat: &mut Moat, request: &Request, cookie: &str) -> Result<Entered> {
     Err(refused(what, "try again").coded(11))
 }
 
-fn enter(moat: &Moat, s: &Store, request: &Request, cookie: &str) -> Result<Option<Entered>> {
+fn enter(moat: &Moat, s: &Store, request: &Request, found: &Found) -> Result<Option<Entered>> {
     let Some(network) = network::find_or_make(moat, s, &request.id.network, &request.network)? else {
         return Ok(None);
     };
@@ -114,7 +128,8 @@ fn enter(moat: &Moat, s: &Store, request: &Request, cookie: &str) -> Result<Opti
         aliases: request.aliases.clone(),
         foreign: request.foreign.clone(),
         runtime_id: Some(request.id.container.clone()),
-        sandbox: Some((request.netns.clone(), cookie.to_owned())),
+        sandbox: Some((request.netns.clone(), found.cookie.clone())),
+        further: found.leads_out,
     };
     s.add_endpoint(&name, &network, &request.labels, &wish)?;
     let own = End::Container(name.clone());
@@ -133,13 +148,12 @@ fn enter(moat: &Moat, s: &Store, request: &Request, cookie: &str) -> Result<Opti
         s.publish(&p)?;
     }
     let addresses = s.endpoint(&name)?.map_or(vec![], |(e, _)| e.addresses);
-    let row = attachment(
-        moat,
-        &request.id,
-        &request.netns,
-        request.delegate.clone(),
+    let record = Record {
         addresses,
-    )?;
+        delegate: request.delegate.clone(),
+        slowed: request.limits.egress.is_some(),
+    };
+    let row = attachment(moat, &request.id, &request.netns, &record)?;
     s.put_attachment(&row)?;
     let intent = s.intend(&format!("attach {name}"), moat.me.0, moat.me.1)?;
     Ok(Some((name, network, intent, new_links)))
@@ -218,20 +232,14 @@ fn container(moat: &Moat, name: &Name, request: &Request) -> Result<Container> {
     })
 }
 
-fn attachment(
-    moat: &Moat,
-    id: &Id,
-    netns: &std::path::Path,
-    delegate: Option<String>,
-    addresses: Vec<IpAddr>,
-) -> Result<Attachment> {
+fn attachment(moat: &Moat, id: &Id, netns: &std::path::Path, record: &Record) -> Result<Attachment> {
     Ok(Attachment {
         key: id.key(),
         stage: Stage::Adding,
         owner: moat.me,
         netns: Some(netns.display().to_string()),
         created: now(),
-        record: json(&Record { addresses, delegate })?,
+        record: json(record)?,
     })
 }
 
@@ -244,10 +252,20 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 }
 
 /// Makes what the records say.
-fn attach(moat: &mut Moat, name: &Name, id: &Id, network: &Network, new_links: &[Link]) -> Result<Attached> {
+fn attach(
+    moat: &mut Moat,
+    name: &Name,
+    request: &Request,
+    network: &Network,
+    new_links: &[Link],
+) -> Result<Attached> {
     fault::step("making the world")?;
     moat.ensure_live()?;
     moat.attach(name)?;
+    if request.limits != Limits::default() {
+        fault::step("limiting its rates")?;
+        moat.limit(name, network, request.limits)?;
+    }
     fault::step("opening the links of the configuration")?;
     link::open_all(moat, new_links)?;
     let peers = moat.who_names(name)?;
@@ -256,7 +274,7 @@ fn attach(moat: &mut Moat, name: &Name, id: &Id, network: &Network, new_links: &
     fault::step("noting that it is attached")?;
     moat.store.write(|s| {
         s.set_phase(name, Phase::Running, moat.me)?;
-        if let Some(a) = s.attachment(&id.key())? {
+        if let Some(a) = s.attachment(&request.id.key())? {
             s.put_attachment(&Attachment {
                 stage: Stage::Added,
                 ..a
@@ -285,7 +303,11 @@ fn describe(moat: &mut Moat, name: &Name, net: &Network) -> Result<Attached> {
     };
     let ips: Vec<_> = ips.collect();
     let defaults = ips.iter().filter_map(|(ip, _)| {
-        let all = Family::of(ip.ip()).everything();
+        let family = Family::of(ip.ip());
+        let all = match net.subnet(family) {
+            Some(own) if e.further => own.network(),
+            _ => family.everything(),
+        };
         Some((all, via(&all)?, None))
     });
     let further = e.routes.iter().filter_map(|r| Some((r.to, via(&r.to)?, r.table)));

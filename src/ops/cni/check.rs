@@ -3,16 +3,19 @@
 use std::net::IpAddr;
 
 use super::{Id, refused};
+use crate::kernel::linux::limit::Limited;
+use crate::ops::classic::bandwidth::Limits;
 use crate::ops::context::Where;
 use crate::ops::error::{Error, Result};
 use crate::plan::text::Renderer;
-use crate::plan::{Object, Step};
+use crate::plan::{Object, Place, Step, desired};
 
 /// What the runtime was told, as far as it is ours.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// The addresses of the interface.
     pub addresses: Vec<IpAddr>,
+    pub limits: Limits,
 }
 
 /// Whether an attachment is whole. Others may have changed the MAC, and added to it.
@@ -28,7 +31,8 @@ fn look(place: &Where, id: &Id, expected: &Expected) -> Result<()> {
     let mut moat = super::open(place)?;
     let unknown = || refused("it is not attached", "the runtime has to call ADD first").coded(3);
     let c = id.container(&moat.store)?.ok_or_else(unknown)?;
-    let (e, _) = moat.store.endpoint(&c.name)?.ok_or_else(unknown)?;
+    let (e, path) = moat.store.endpoint(&c.name)?.ok_or_else(unknown)?;
+    let netns = path.ok_or_else(unknown)?;
     for ip in &expected.addresses {
         if !e.addresses.contains(ip) {
             let what = format!("the result of ADD names {ip}, and the interface has another address");
@@ -47,7 +51,11 @@ fn look(place: &Where, id: &Id, expected: &Expected) -> Result<()> {
             "the runtime has to call DEL",
         ));
     }
-    for object in moat.objects_of(&c.name)? {
+    let inside = Place::Sandbox(netns.clone());
+    // A new MAC, as `tuning` sets it, took the neighbour entries along.
+    let renamed = moat.kernel.mac(&inside, &id.ifname)? != Some(e.mac);
+    let excused = |o: &Object| renamed && matches!(o, Object::Neighbour { at, .. } if *at == inside);
+    for object in moat.objects_of(&c.name)?.into_iter().filter(|o| !excused(o)) {
         if !is_there(&mut moat, &object)? {
             let router = moat.router_path().display().to_string();
             let renderer = Renderer {
@@ -59,7 +67,18 @@ fn look(place: &Where, id: &Id, expected: &Expected) -> Result<()> {
             return Err(refused(format!("missing: {what}"), HINT));
         }
     }
-    Ok(())
+    let row = moat.store.network(&id.network)?.ok_or_else(unknown)?;
+    let (port, ifb) = (moat.names.port(e.id), moat.names.slowed(e.id));
+    let of = Limited {
+        at: &desired::place(&row.network),
+        iface: &port,
+        ifb: &ifb,
+    };
+    let limits = expected.limits;
+    match moat.kernel.limits_amiss(of, limits.ingress, limits.egress)? {
+        None => Ok(()),
+        Some(words) => Err(refused(words, HINT)),
+    }
 }
 
 fn is_there(moat: &mut crate::ops::context::Moat, object: &Object) -> Result<bool> {

@@ -20,11 +20,14 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::classic::bandwidth::Limits;
 use super::context::{Moat, Where};
 use super::error::{Error, Result};
 use super::publish::PortMap;
 use crate::kernel::linux::cookie_of;
-use crate::model::{End, ExtraRoute, Foreign, Mac, Name, Service};
+use crate::kernel::linux::limit::Limited;
+use crate::model::{End, ExtraRoute, Foreign, Mac, Name, Network, Service};
+use crate::plan::desired;
 use crate::store::{Attachment, AttachmentKey, Container, Stage, Store};
 
 pub use add::{add, reserve};
@@ -66,6 +69,7 @@ pub struct Request {
     pub ports: Vec<PortMap>,
     pub labels: BTreeMap<String, String>,
     pub aliases: Vec<String>,
+    pub limits: Limits,
     /// From this container.
     pub links: Vec<(End, Service)>,
     /// Of the network's configuration.
@@ -88,7 +92,7 @@ pub struct Attached {
     pub mtu: u32,
     /// With the subnet's length, and the gateway.
     pub ips: Vec<(IpNetwork, Option<IpAddr>)>,
-    /// The default routes first.
+    /// The default routes first, or those to its own network.
     pub routes: Vec<(IpNetwork, IpAddr, Option<u32>)>,
 }
 
@@ -99,6 +103,9 @@ struct Record {
     addresses: Vec<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delegate: Option<String>,
+    /// What it sends is limited by a functional block, which does not go with the interface.
+    #[serde(default)]
+    slowed: bool,
 }
 
 impl Id {
@@ -145,6 +152,11 @@ fn of(c: &Container) -> Option<Id> {
         .filter(|_| c.name.is_through_cni())
 }
 
+/// What its runtime calls a container; `None` for one of our own.
+pub(super) fn runtime_id(c: &Container) -> Option<String> {
+    of(c).map(|id| id.container)
+}
+
 /// Opens the world as a runtime wants it: with bounded patience.
 fn open(place: &Where) -> Result<Moat> {
     let mut moat = Moat::open(place)?;
@@ -168,6 +180,39 @@ impl Moat {
         Ok(cookies
             .get(name)
             .is_some_and(|(path, cookie)| lives(path, cookie)))
+    }
+
+    /// Limits the rates of an attached container.
+    fn limit(&mut self, name: &Name, network: &Network, limits: Limits) -> Result<()> {
+        let Some((e, _)) = self.store.endpoint(name)? else {
+            return Ok(());
+        };
+        let (port, ifb) = (self.names.port(e.id), self.names.slowed(e.id));
+        let of = Limited {
+            at: &desired::place(network),
+            iface: &port,
+            ifb: &ifb,
+        };
+        Ok(self.kernel.limit(of, limits.ingress, limits.egress)?)
+    }
+
+    /// Takes away what does not go with the interface of a container that is erased.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the kernel refuses.
+    pub(super) fn unlimit(&mut self, c: &Container) -> Result<()> {
+        let Some(id) = of(c) else { return Ok(()) };
+        let recorded = self.store.attachment(&id.key())?;
+        let network = self.store.network(&id.network)?;
+        let endpoint = self.store.endpoint(&c.name)?;
+        if let (Some(a), Some(row), Some((e, _))) = (recorded, network, endpoint)
+            && read(&a).slowed
+        {
+            super::fault::step("taking the limits away")?;
+            let ifb = self.names.slowed(e.id);
+            self.kernel.remove_ifb(&desired::place(&row.network), &ifb)?;
+        }
+        Ok(())
     }
 
     /// The containers that came through CNI and whose namespaces are gone: their runtime has

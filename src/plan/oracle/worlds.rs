@@ -155,6 +155,7 @@ pub fn endpoint(n: u32, network: &Network, labels: &[(&str, &str)]) -> Endpoint 
         iface: "eth0".to_owned(),
         aliases: vec![],
         routes: vec![],
+        further: false,
     }
 }
 

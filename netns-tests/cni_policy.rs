@@ -283,6 +283,7 @@ fn ordinary_packets(_: Mode) {
 #[track_caller]
 fn not_until_linked(w: &World, a: &Pod, b: &Pod, from: &str, to: &str) {
     let (from, to) = (a.name(from), b.name(to));
+    settle();
     for family in FAMILIES {
         let ip = b.ip(family);
         let _servers = [
@@ -466,7 +467,7 @@ fn published(_: Mode) {
         assert!(lan.ns.reaches("tcp", host, 8080), "from the LAN to {host}");
         assert!(Ns::host().reaches("tcp", host, 8080), "from the host to {host}");
         assert!(Ns::host().reaches("tcp", b.ip(family), 80), "the host, straight");
-        let seen = b.ns.capture(&b.others());
+        let seen = b.ns.capture("tcp");
         lan.ns
             .must(&format!("ip route replace {} via {host}", b.ip(family)));
         assert!(!lan.ns.reaches("tcp", b.ip(family), 80), "routed straight at it");

@@ -9,6 +9,7 @@ use crate::cni::error::{Error, Result, code};
 use crate::cni::result::{Ip, Outcome};
 use crate::model::Router;
 use crate::ops::Where;
+use crate::ops::classic::bandwidth::Limits;
 use crate::ops::cni::{self, Given, NetworkWish, Request};
 
 /// Keys of the configuration that speak of what the plugins before decide.
@@ -63,6 +64,7 @@ pub fn add(call: &Call, place: &Where) -> Result<Outcome> {
         mac: None,
         ports: vec![],
         routes: vec![],
+        limits: Limits::default(),
         ..config::request(call)?
     };
     cni::wall(place, &request, &given)?;

@@ -25,6 +25,7 @@ pub const STORIES: &[Story] = &[
     own("policy::routed", routed),
     own("policy::labels_and_networks", labels_and_networks),
     own("policy::comes_and_goes", comes_and_goes),
+    own("policy::lost_interfaces", lost_interfaces),
     own("policy::refused", refused),
     own("policy::all_at_once", all_at_once),
     own("policy::killed_in_add_odd", |_| killed_in_add(1)),
@@ -716,6 +717,37 @@ fn gc_call(w: &World, more: &Value) -> Out {
         stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
         stderr: String::new(),
     }
+}
+
+/// Their plugin, or somebody, took interfaces away before DEL: nothing is stuck.
+fn lost_interfaces(_: Mode) {
+    let w = World::new(Mode::Own);
+    let chain = Chain::bridge(&w, "net1", 1);
+    let (a, b, c) = (chain.add("a"), chain.add("b"), chain.add("c"));
+    for loss in [
+        format!("ip link del {}", a.port),
+        format!("ip link set {} nomaster", b.port),
+        format!("umount {0} && ip link del {1}", c.path.display(), c.port),
+        "ip link del cni1; nft flush ruleset".to_owned(),
+    ] {
+        Ns::host().must(&loss);
+        w.ok(&["ps"]);
+        let out = w.moat(&["fsck", "--fix"]);
+        assert!(out.code < 2, "`{loss}`: {out:?}");
+        if loss.contains("umount") {
+            // Of a namespace that is gone it speaks until DEL.
+            assert!(chain.del("c", "").ok());
+        }
+        w.is_clean();
+    }
+    assert!(chain.del("a", a.path.to_str().unwrap()).ok());
+    let other = Chain::bridge(&w, "net2", 2);
+    let d = other.add("d");
+    assert!(d.ns.pings(d.gateway(4)), "life goes on");
+    assert!(chain.del("b", b.path.to_str().unwrap()).ok() && chain.del("c", "").ok());
+    assert!(other.del("d", "").ok());
+    let rules = Ns::host().must("ip rule; nft list tables");
+    assert!(!rules.contains("moat") && !rules.contains("520"), "{rules}");
 }
 
 /// What cannot be walled is refused with code 7, and nothing is left of it.

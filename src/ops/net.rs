@@ -308,7 +308,7 @@ fn view(moat: &Moat, name: &Name) -> Result<View> {
                 sides?
                     .into_iter()
                     .filter(|(o, _)| o == name)
-                    .map(|(_, side)| side),
+                    .map(|(_, f)| f.side().to_owned()),
             )
             .collect(),
         router_netns: own.then(|| moat.router_path().display().to_string()),

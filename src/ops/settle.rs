@@ -3,14 +3,15 @@
 //! The check is of constant cost; what it misses, `fsck` finds. When something is off, or a
 //! dead process left an intent, everything is compared and mended under the exclusive lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::context::{Moat, Where, now};
 use super::error::{Error, Result};
 use super::{fault, remove};
 use crate::kernel::{Kernel, Scope};
-use crate::model::{Foreign, Router, World};
+use crate::model::{Name, Router, World};
 use crate::plan::{Object, Place, Plan, Ruleset, State, desired, foreign};
 use crate::sandbox;
 use crate::store::Phase;
@@ -118,22 +119,51 @@ impl Moat {
 
     /// The rules of the wall around others' interfaces: without them it stands on nftables alone.
     fn foreign_rules(&self, networks: &[crate::store::NetworkRow]) -> Result<State> {
-        let foreign = || networks.iter().map(|r| &r.network).filter(|n| n.foreign);
-        let mut s: State = foreign().flat_map(|n| desired::net(&self.names, n)).collect();
-        for (network, side) in self.store.sides()? {
-            let f = Foreign {
-                port: side,
-                bridge: None,
-            };
-            let net = foreign().find(|n| n.name == network);
-            s.extend(
-                net.map(|n| foreign::side(&self.names, n, &f))
-                    .into_iter()
-                    .flatten(),
-            );
-        }
+        let foreign = networks.iter().map(|r| &r.network).filter(|n| n.foreign);
+        let mut s: State = foreign.flat_map(|n| desired::net(&self.names, n)).collect();
+        s.extend(self.sides()?);
         s.retain(|o| matches!(o, Object::Rule { .. }));
         Ok(s)
+    }
+
+    /// What stands around others' interfaces, whether these are there or not.
+    fn sides(&self) -> Result<State> {
+        let mut s = State::new();
+        for (network, f) in self.store.sides()? {
+            let row = self.store.network(&network)?;
+            s.extend(
+                row.into_iter()
+                    .flat_map(|r| foreign::side(&self.names, &r.network, &f)),
+            );
+        }
+        Ok(s)
+    }
+
+    /// Takes out of what is wanted that which would hang on interfaces that their plugins took
+    /// away: DEL is still to come. What needs no interface stays, closed.
+    fn without_lost(
+        &mut self,
+        world: &World,
+        sandboxes: &BTreeMap<Name, PathBuf>,
+        s: &mut State,
+    ) -> Result<()> {
+        let foreign = || {
+            world
+                .endpoints
+                .values()
+                .filter_map(|e| Some((e, e.foreign.as_ref()?)))
+        };
+        if foreign().next().is_none() {
+            return Ok(());
+        }
+        let there = self.kernel.host_ports()?;
+        for (e, _) in foreign().filter(|(_, f)| there.get(&f.port) != Some(&f.bridge)) {
+            if let (Some(net), Some(path)) = (world.networks.get(&e.network), sandboxes.get(&e.container)) {
+                let own = desired::endpoint(&self.names, net, e, &Place::Sandbox(path.clone()));
+                s.retain(|o| o.iface().is_none() || !own.contains(o));
+            }
+        }
+        Ok(())
     }
 
     fn host_is_whole(&mut self) -> Result<bool> {
@@ -272,13 +302,10 @@ impl Moat {
         self.complete(&mut world)?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
-        Ok(desired::everything(
-            &self.names,
-            &machine,
-            &world,
-            &sandboxes,
-            &bridges,
-        ))
+        let mut s = desired::everything(&self.names, &machine, &world, &sandboxes, &bridges);
+        s.extend(self.sides()?);
+        self.without_lost(&world, &sandboxes, &mut s)?;
+        Ok(s)
     }
 
     /// Containers whose creating or removing command is dead go away; those whose process is
@@ -345,7 +372,7 @@ impl Moat {
         if wanted.is_empty() || self.store.meta("sysctls")?.is_some() {
             return Ok(());
         }
-        let mut before = std::collections::BTreeMap::new();
+        let mut before = BTreeMap::new();
         for object in wanted {
             if let Object::Sysctl {
                 at: Place::Host, key, ..
@@ -364,8 +391,7 @@ impl Moat {
         let Ok(Some(text)) = self.store.meta("sysctls") else {
             return;
         };
-        let before: std::collections::BTreeMap<String, String> =
-            serde_json::from_str(&text).unwrap_or_default();
+        let before: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
         // Forwarding first: turning it off resets what interfaces accept.
         for (key, value) in before.iter().rev() {
             let step = crate::plan::Step::Add(Object::Sysctl {

@@ -1,7 +1,7 @@
 //! Networks and their bridges.
 
 use super::{Error, Store};
-use crate::model::{Name, Network};
+use crate::model::{Foreign, Name, Network};
 
 /// A network with what only the store knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,16 +112,22 @@ impl Store {
         Ok(n)
     }
 
-    /// The interfaces that other plugins made and behind which containers with a wall are: network
-    /// and name.
+    /// The interfaces that other plugins made and behind which containers with a wall are, with
+    /// their networks: bridges, or ports without one.
     ///
     /// # Errors
     /// A database error or a record that cannot be read.
-    pub fn sides(&self) -> Result<Vec<(Name, String)>, Error> {
-        let sql = "SELECT network, name FROM bridges WHERE name IS NOT NULL";
-        let rows: Vec<(String, String)> = self.rows(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    pub fn sides(&self) -> Result<Vec<(Name, Foreign)>, Error> {
+        let sql = "SELECT network, name, EXISTS (SELECT 1 FROM endpoints WHERE bridge=n AND port=name)
+                   FROM bridges WHERE name IS NOT NULL";
+        let rows: Vec<(String, String, bool)> =
+            self.rows(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
         rows.into_iter()
-            .map(|(network, side)| Ok((network.parse().map_err(|e| self.record(e))?, side)))
+            .map(|(network, side, alone)| {
+                let bridge = (!alone).then(|| side.clone());
+                let network = network.parse().map_err(|e| self.record(e))?;
+                Ok((network, Foreign { port: side, bridge }))
+            })
             .collect()
     }
 

@@ -185,7 +185,11 @@ impl Linux {
             }
             Object::BridgePort { at, port, .. } => links::remove_port(self.rtnl(at)?, port),
             Object::Rule { at, .. } => routing::remove_rule(self.rtnl(at)?, &rule(object)),
-            Object::Fdb { at, port, mac } => entries::remove_fdb(self.rtnl(at)?, port, *mac),
+            // What left its bridge has no entries any more.
+            Object::Fdb { at, port, mac } => ignore(
+                entries::remove_fdb(self.rtnl(at)?, port, *mac),
+                &[libc::EOPNOTSUPP],
+            ),
             Object::Address { at, iface, address } => {
                 entries::remove_address(self.rtnl(at)?, iface, *address)
             }

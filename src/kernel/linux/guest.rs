@@ -3,6 +3,7 @@
 //! Reads only. Relies on `IFLA_LINK` and `IFLA_LINK_NETNSID` of a veth end: the index of its peer,
 //! and the number by which its own namespace calls the peer's (`net/core/rtnetlink.c`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
@@ -53,6 +54,17 @@ impl Linux {
             other_end: self.other_end(inside, iface)?,
             addresses,
         }))
+    }
+
+    /// The interfaces of the host that are there, and the bridge each is in.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn host_ports(&mut self) -> Result<BTreeMap<String, Option<String>>, Error> {
+        let all = self.rtnl(&Place::Host)?.ifaces();
+        let all = all.map_err(failed("the interfaces", &Place::Host))?;
+        let master = |i: &Iface| Some(all.get(&i.master?)?.name.clone());
+        Ok(all.values().map(|i| (i.name.clone(), master(i))).collect())
     }
 
     fn other_end(&mut self, inside: &Place, iface: &Iface) -> Result<OtherEnd, Error> {

@@ -17,7 +17,7 @@ const ALLOWED: &str = "/etc/cni/tuning/allowlist.conf";
 /// A key that is not of the network, which alone is the namespace's own.
 pub(super) fn paths(sysctls: &BTreeMap<String, String>, ifname: &str) -> Result<Vec<(String, String)>> {
     let path = |(key, value): (&String, &String)| {
-        let path = key.replace('.', "/").replacen("IFNAME", ifname, 1);
+        let path = below_proc_sys(key).replacen("IFNAME", ifname, 1);
         if path.starts_with("net/") && !path.split('/').any(|p| p == "..") {
             return Ok((path, value.clone()));
         }
@@ -28,6 +28,19 @@ pub(super) fn paths(sysctls: &BTreeMap<String, String>, ifname: &str) -> Result<
         })
     };
     sysctls.iter().map(path).collect()
+}
+
+/// The first separator is the separator; the other one is part of a name (`sysctl(8)`).
+fn below_proc_sys(key: &str) -> String {
+    if key.find(['.', '/']).is_some_and(|at| key[at..].starts_with('/')) {
+        return key.to_owned();
+    }
+    let other = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        c => c,
+    };
+    key.chars().map(other).collect()
 }
 
 /// Whether the machine's owner allows all of them.
@@ -97,6 +110,8 @@ mod tests {
         };
         let eth = "net/ipv4/conf/eth0.5/log_martians".to_owned();
         assert_eq!(path("net.ipv4.conf.IFNAME.log_martians"), Some(eth));
+        let slashes = "net/ipv4/conf/eth0.5/log_martians";
+        assert_eq!(path(slashes), Some(slashes.to_owned()));
         for bad in ["kernel.pid_max", "net/../kernel/pid_max", "/net/x", "netx.y"] {
             assert_eq!(path(bad), None, "{bad}");
         }

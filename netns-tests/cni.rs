@@ -225,7 +225,8 @@ fn refusals_change_nothing(mode: Mode) {
     w.refuses(&with(json!({ "internal": true })), 7);
     w.refuses(&with(json!({ "defaultPolicy": "kubernetes", "name": "k" })), 7);
     w.refuses(&with(json!({ "mtu": "x" })), 7);
-    w.refuses(&with(json!({ "mode": "policy" })), 2);
+    w.refuses(&with(json!({ "mode": "other" })), 2);
+    w.refuses(&with(json!({ "mode": "policy" })), 7);
     w.refuses(&w.add(&b, &full), 100);
     w.refuses(&w.add(&a, &plain()), 4);
     let lost = Pod {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::chain::{Chain, bridge, container, error_code, host_state, leases, prepare};
+use crate::chain::{Chain, container, error_code, host_state, leases, prepare};
 use crate::cni_chains::{NET4, NET6, mac_of, net};
 use crate::harness::{Story, own};
 use crate::net::Ns;

@@ -29,6 +29,7 @@ mod cni_chains;
 mod cni_classic;
 mod cni_faults;
 mod cni_many;
+mod cni_policy;
 mod cni_tuning;
 mod conformance;
 mod crash;
@@ -67,6 +68,7 @@ fn main() {
         input::STORIES,
         fuzz::STORIES,
         runtime::STORIES,
+        cni_policy::STORIES,
         cni::STORIES,
         cni_faults::STORIES,
         cni_classic::STORIES,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::plan::{Hop, Object, Place, Ruleset, Step, Table};
+use crate::plan::{Object, Place, Ruleset, Step, Table};
 
 /// What becomes of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn removal(index: &Index<'_>, i: usize, gone: &Object, is_there: &mut impl FnMut
     }
     let taker = match gone {
         Object::Element(e) => index.rulesets.get(&(&e.at, ruleset_of(e.table))),
-        o => iface(o).and_then(|name| index.ends.get(&(o.place(), name))),
+        o => o.iface().and_then(|name| index.ends.get(&(o.place(), name))),
     };
     if let Some(n) = after(taker) {
         // The end in the container goes with the pair, which may itself go with the router.
@@ -153,21 +153,6 @@ pub(super) fn ruleset_of(table: Table) -> Ruleset {
         Table::Ports | Table::Wall => Ruleset::Wall,
         Table::WayOut => Ruleset::WayOut,
         Table::ClassicPorts | Table::Classic => Ruleset::Classic,
-    }
-}
-
-/// The interface an object hangs on.
-pub(super) fn iface(object: &Object) -> Option<&str> {
-    match object {
-        Object::BridgePort { port, .. } | Object::Fdb { port, .. } => Some(port),
-        Object::Up { iface, .. }
-        | Object::Address { iface, .. }
-        | Object::Neighbour { iface, .. }
-        | Object::Route {
-            hop: Hop::Dev(iface) | Hop::Via(_, iface) | Hop::Local(iface),
-            ..
-        } => Some(iface),
-        _ => None,
     }
 }
 

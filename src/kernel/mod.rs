@@ -16,6 +16,8 @@ use crate::plan::{Object, Place, State, Step};
 pub struct Scope {
     /// Container namespaces to look into, beside the host and the router.
     pub sandboxes: Vec<Place>,
+    /// Interfaces that others made and on which something of ours may hang.
+    pub foreign: std::collections::BTreeSet<(Place, String)>,
     /// Keys of `/proc/sys` to read, as `net/ipv4/ip_forward`.
     pub sysctls: Vec<(Place, String)>,
 }

@@ -30,6 +30,9 @@ pub(super) fn object(object: &Object) -> String {
         Object::BridgePort { at, port, bridge } => {
             format!("the bridge port `{port}` of `{bridge}` in {}", place(at))
         }
+        Object::ClosedPort { at, port, bridge } => {
+            format!("the wall at the port `{port}` of `{bridge}` in {}", place(at))
+        }
         Object::Fdb { at, port, mac } => {
             format!("the forwarding entry {mac} of port `{port}` in {}", place(at))
         }
@@ -83,7 +86,8 @@ fn rule(object: &Object, priority: u32, at: &Place) -> String {
     let mut out = format!("the IPv{} routing rule `{priority}:", family.digit());
     // Writing to a String cannot fail.
     if let Some(m) = mark {
-        let _ = write!(out, " fwmark {m:#x}");
+        let (value, mask) = m.masked();
+        let _ = write!(out, " fwmark {value:#x}/{mask:#x}");
     }
     if let Some(i) = iif {
         let _ = write!(out, " iif {i}");

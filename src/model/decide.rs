@@ -247,6 +247,13 @@ fn from_outside(world: &World, to: &Endpoint, flow: &Flow) -> Decision {
             });
         }
     }
+    if to.foreign.is_some() {
+        let text = format!(
+            "moat publishes no port of `{b}`; what another plugin of network `{}` publishes on the host reaches it",
+            to.network
+        );
+        return Decision::no(Rule::Port, text, None);
+    }
     let port = flow
         .service
         .ports()

@@ -20,4 +20,4 @@ pub use name::{Name, NameError};
 pub use range::{Range, RangeError, RangeSet};
 pub use service::{Ports, Proto, Service, ServiceError};
 pub use subnet::{Subnet, SubnetError, automatic, overlaps};
-pub use world::{DefaultPolicy, Endpoint, ExtraRoute, Network, Published, Router, World};
+pub use world::{DefaultPolicy, Endpoint, ExtraRoute, Foreign, Network, Published, Router, World};

@@ -50,6 +50,9 @@ pub struct Network {
     /// Whether the host hides the containers' addresses from the world.
     #[serde(default = "yes")]
     pub masquerade: bool,
+    /// Another plugin made its bridges and ports, and keeps its addresses: only the wall is ours.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 fn yes() -> bool {
@@ -98,6 +101,23 @@ pub struct ExtraRoute {
     pub table: Option<u32>,
 }
 
+/// Where an endpoint hangs that another plugin made, in the calling namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Foreign {
+    /// The other end of the container's veth pair.
+    pub port: String,
+    /// The bridge it is a port of; `None` where it is routed to by itself.
+    pub bridge: Option<String>,
+}
+
+impl Foreign {
+    /// The interface from which the container's packets come to be routed.
+    #[must_use]
+    pub fn side(&self) -> &str {
+        self.bridge.as_deref().unwrap_or(&self.port)
+    }
+}
+
 /// The one interface of one container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -116,6 +136,8 @@ pub struct Endpoint {
     /// What others call the container beside its name.
     pub aliases: Vec<String>,
     pub routes: Vec<ExtraRoute>,
+    /// Set when another plugin made its interface.
+    pub foreign: Option<Foreign>,
     /// Another interface of the namespace has the default routes: this one leads to its own
     /// network alone.
     pub further: bool,

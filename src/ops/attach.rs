@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::context::Moat;
 use super::error::Result;
 use crate::kernel::linux::Flows;
-use crate::model::{Endpoint, Name, Router, World};
-use crate::plan::{Object, Place, Plan, SetName, State, Step, desired, elements};
+use crate::model::{Endpoint, Name, Network, World};
+use crate::plan::{Object, Place, Plan, SetName, State, Step, desired, elements, foreign};
 
 impl Moat {
     /// Everything of one container in the kernel, links and published ports included.
@@ -34,14 +34,18 @@ impl Moat {
         let Some((e, _)) = self.store.endpoint(name)? else {
             return Ok(());
         };
+        // What the ports behind another plugin's interface share may be on its way out just now.
+        let shared = e.foreign.as_ref().map(|_| self.locks.links()).transpose()?;
         if self.store.bridge_is_up(e.bridge)? {
             return Ok(());
         }
         let Some(row) = self.store.network(&e.network)? else {
             return Ok(());
         };
-        if self.store.meta("live")?.is_some() && !self.has_ground(row.network.router)? {
-            // The first network of its kind brings a router or the host's part along.
+        if self.store.meta("live")?.is_some() && !self.has_ground(&row.network)? {
+            // The first network of its kind brings a router or the host's part along, and one of
+            // another plugin takes the place of single addresses of the host.
+            drop(shared);
             self.exclude()?;
             let made = self.mend();
             self.lock = None;
@@ -49,17 +53,22 @@ impl Moat {
             return made;
         }
         let mut s = desired::net(&self.names, &row.network);
-        s.extend(desired::bridge(&self.names, &row.network, e.bridge));
+        s.extend(desired::side(&self.names, &row.network, &e));
         self.apply(&Plan::add(&s))?;
         Ok(self.store.set_bridges_up(Some(e.bridge))?)
     }
 
-    /// Whether some bridge of this kind of router is known to be in the kernel.
-    fn has_ground(&self, router: Router) -> Result<bool> {
+    /// Whether some bridge of this kind of router is known to be in the kernel; of this very
+    /// network, when another plugin made that.
+    fn has_ground(&self, of: &Network) -> Result<bool> {
         let networks = self.store.networks()?;
-        let alike =
-            |name: &Name| (networks.iter()).any(|r| r.network.name == *name && r.network.router == router);
-        for (n, _) in self.store.bridges()?.iter().filter(|(_, name)| alike(name)) {
+        let alike = |n: &Network| n.router == of.router && (!of.foreign || n.name == of.name);
+        let grounds = |name: &Name| {
+            networks
+                .iter()
+                .any(|r| r.network.name == *name && alike(&r.network))
+        };
+        for (n, _) in self.store.bridges()?.iter().filter(|(_, name)| grounds(name)) {
             if self.store.bridge_is_up(*n)? {
                 return Ok(true);
             }
@@ -138,7 +147,13 @@ impl Moat {
                 apart && !inside
             };
             let rest: State = objects.iter().filter(stays).cloned().collect();
+            // A locked port without its entry forwards nothing: first what closes, then the wall.
+            let known = objects
+                .iter()
+                .filter(|o| matches!(o, Object::Fdb { .. }) && e.foreign.is_some());
+            self.apply(&Plan::remove(&known.cloned().collect()))?;
             self.apply(&Plan::remove(&rest))?;
+            self.leave_side(&e)?;
             self.forget(&e)?;
             port = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
             if let Some(veth) = port.take_if(|_| name.is_through_cni()) {
@@ -154,6 +169,21 @@ impl Moat {
             self.wait_gone(&veth)?;
         }
         self.refresh_hosts(&peers)
+    }
+
+    /// The last port behind another plugin's interface takes along what they all shared. Under the
+    /// lock of links, as whoever makes it again.
+    fn leave_side(&mut self, e: &Endpoint) -> Result<()> {
+        let Some(f) = &e.foreign else { return Ok(()) };
+        if self.store.ports_of(e.bridge)? > 1 {
+            return Ok(());
+        }
+        let Some(row) = self.store.network(&e.network)? else {
+            return Ok(());
+        };
+        let shared = foreign::side(&self.names, &row.network, f);
+        self.store.set_bridge_down(e.bridge)?;
+        self.apply(&Plan::remove(&shared))
     }
 
     /// The kernel removes the port with the namespace, a moment after its last process.

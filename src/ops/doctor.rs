@@ -136,6 +136,7 @@ fn samples(router: &Path) -> Vec<(&'static str, Vec<Object>)> {
         default_policy: crate::model::DefaultPolicy::Isolated,
         gateways: vec![],
         masquerade: true,
+        foreign: false,
         mtu: 1500,
     };
     let at = Place::Router;

@@ -444,14 +444,9 @@ fn speaks_of(e: &Element, link: &Link, world: &World, from: &crate::model::Endpo
     };
     let kind = match (e.set, link.service) {
         (S::Pair(_) | S::World(_) | S::Cidr(_), Service::Any) => true,
-        (S::Proto(_), Service::Proto(p)) => {
-            e.set.family().map(|f| Field::Proto(p.number(f))).as_ref() == e.key.get(2)
-        }
-        (S::Port(_) | S::Range(_) | S::CidrPort(_), s) => {
-            let proto = s
-                .proto()
-                .zip(e.set.family())
-                .map(|(p, f)| Field::Proto(p.number(f)));
+        (S::Proto(f), Service::Proto(p)) => e.key.get(2) == Some(&Field::Proto(p.number(f))),
+        (S::Port(f) | S::Range(f) | S::CidrPort(f), s) => {
+            let proto = s.proto().map(|p| Field::Proto(p.number(f)));
             let inside = match (e.key.get(3), s.ports()) {
                 (Some(Field::Port(port)), Some(ports)) => ports.contains(*port),
                 _ => true,

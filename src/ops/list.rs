@@ -160,8 +160,14 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
             .as_ref()
             .and_then(|(_, p)| p.as_ref())
             .map(|p| p.display().to_string()),
-        port: endpoint.as_ref().map(|(e, _)| moat.names.port(e.id)),
-        bridge: endpoint.as_ref().map(|(e, _)| moat.names.bridge(e.bridge)),
+        port: endpoint.as_ref().map(|(e, _)| {
+            let other = e.foreign.as_ref().map(|f| f.port.clone());
+            other.unwrap_or_else(|| moat.names.port(e.id))
+        }),
+        bridge: endpoint.as_ref().and_then(|(e, _)| match &e.foreign {
+            Some(f) => f.bridge.clone(),
+            None => Some(moat.names.bridge(e.bridge)),
+        }),
         log: moat.container_dir(&c.id).join("log").display().to_string(),
         spec,
     })

@@ -123,6 +123,7 @@ fn complete(moat: &mut Moat, request: &Request) -> Result<Network> {
         default_policy: request.default_policy,
         gateways: vec![],
         masquerade: true,
+        foreign: false,
         mtu: match request.mtu {
             Some(mtu) => mtu,
             None => moat.kernel.default_mtu()?,
@@ -225,6 +226,7 @@ pub fn find_or_default(moat: &Moat, store: &Store, name: &Name) -> Result<Networ
         default_policy: DefaultPolicy::Isolated,
         gateways: vec![],
         masquerade: true,
+        foreign: false,
         mtu: moat.mtu,
     };
     store.add_network(&network, false)?;
@@ -290,7 +292,7 @@ fn view(moat: &Moat, name: &Name) -> Result<View> {
     // The default network is described as it would be made.
     moat.store.begin()?;
     let network = find_or_default(moat, &moat.store, name);
-    let bridges = moat.store.bridges();
+    let (bridges, sides) = (moat.store.bridges(), moat.store.sides());
     moat.store.roll_back()?;
     let network = network?;
     let own = network.router == Router::Own && moat.store.meta("live")?.is_some();
@@ -300,7 +302,14 @@ fn view(moat: &Moat, name: &Name) -> Result<View> {
         bridges: bridges?
             .iter()
             .filter(|(_, o)| *o == name)
+            .filter(|_| !network.foreign)
             .map(|(n, _)| moat.names.bridge(*n))
+            .chain(
+                sides?
+                    .into_iter()
+                    .filter(|(o, _)| o == name)
+                    .map(|(_, f)| f.side().to_owned()),
+            )
             .collect(),
         router_netns: own.then(|| moat.router_path().display().to_string()),
         internal: network.internal,

@@ -167,6 +167,12 @@ fn enter(
         });
     };
     let network = net::find_or_default(moat, s, net_name)?;
+    if network.foreign {
+        return Err(Error::Refused {
+            what: format!("network `{net_name}` is another plugin's: moat only keeps its walls"),
+            hint: "`moat net create` makes a network for containers of moat".into(),
+        });
+    }
     for ip in &request.addresses {
         net::check_address(&network, *ip)?;
     }

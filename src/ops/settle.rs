@@ -3,15 +3,16 @@
 //! The check is of constant cost; what it misses, `fsck` finds. When something is off, or a
 //! dead process left an intent, everything is compared and mended under the exclusive lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::context::{Moat, Where, now};
 use super::error::{Error, Result};
 use super::{fault, remove};
 use crate::kernel::{Kernel, Scope};
-use crate::model::{Router, World};
-use crate::plan::{Object, Place, Plan, Ruleset, State, desired};
+use crate::model::{Name, Router, World};
+use crate::plan::{Object, Place, Plan, Ruleset, State, desired, foreign};
 use crate::sandbox;
 use crate::store::Phase;
 
@@ -91,7 +92,10 @@ impl Moat {
             }
         }
         for (n, network) in self.store.bridges()? {
-            let Some(row) = networks.iter().find(|r| r.network.name == network) else {
+            let Some(row) = networks
+                .iter()
+                .find(|r| r.network.name == network && !r.network.foreign)
+            else {
                 continue;
             };
             let at = desired::place(&row.network);
@@ -116,21 +120,72 @@ impl Moat {
         Ok(self.kernel.has_rules(&Place::Router, &policy)?)
     }
 
+    /// The rules of the wall around others' interfaces: without them it stands on nftables alone.
+    fn foreign_rules(&self, networks: &[crate::store::NetworkRow]) -> Result<State> {
+        let foreign = networks.iter().map(|r| &r.network).filter(|n| n.foreign);
+        let mut s: State = foreign.flat_map(|n| desired::net(&self.names, n)).collect();
+        s.extend(self.sides()?);
+        s.retain(|o| matches!(o, Object::Rule { .. }));
+        Ok(s)
+    }
+
+    /// What stands around others' interfaces, whether these are there or not.
+    fn sides(&self) -> Result<State> {
+        let mut s = State::new();
+        for (network, f) in self.store.sides()? {
+            let row = self.store.network(&network)?;
+            s.extend(
+                row.into_iter()
+                    .flat_map(|r| foreign::side(&self.names, &r.network, &f)),
+            );
+        }
+        Ok(s)
+    }
+
+    /// Takes out of what is wanted that which would hang on interfaces that their plugins took
+    /// away: DEL is still to come. What needs no interface stays, closed.
+    fn without_lost(
+        &mut self,
+        world: &World,
+        sandboxes: &BTreeMap<Name, PathBuf>,
+        s: &mut State,
+    ) -> Result<()> {
+        let foreign = || {
+            world
+                .endpoints
+                .values()
+                .filter_map(|e| Some((e, e.foreign.as_ref()?)))
+        };
+        if foreign().next().is_none() {
+            return Ok(());
+        }
+        let there = self.kernel.host_ports()?;
+        for (e, _) in foreign().filter(|(_, f)| there.get(&f.port) != Some(&f.bridge)) {
+            if let (Some(net), Some(path)) = (world.networks.get(&e.network), sandboxes.get(&e.container)) {
+                let own = desired::endpoint(&self.names, net, e, &Place::Sandbox(path.clone()));
+                s.retain(|o| o.iface().is_none() || !own.contains(o));
+            }
+        }
+        Ok(())
+    }
+
     fn host_is_whole(&mut self) -> Result<bool> {
+        let networks = self.store.networks()?;
         let ruleset = Object::Ruleset {
             at: Place::Host,
             which: Ruleset::WayOut,
         };
-        let policy = self
+        let mut policy: State = self
             .families()
             .into_iter()
             .flat_map(|f| desired::host_policy(&self.names, f))
             .collect();
+        policy.extend(self.foreign_rules(&networks)?);
         if !self.kernel.has_rules(&Place::Host, &policy)? {
             return Ok(false);
         }
         let mut needed = vec![ruleset];
-        if (self.store.networks()?.iter()).any(|n| n.network.router == Router::Host) {
+        if networks.iter().any(|n| n.network.router == Router::Host) {
             needed.push(Object::Ruleset {
                 at: Place::Host,
                 which: Ruleset::Wall,
@@ -201,21 +256,42 @@ impl Moat {
     /// When store or kernel cannot be read.
     pub fn compare(&mut self) -> Result<(State, State)> {
         let wanted = self.wanted()?;
+        let scope = self.scope(&wanted);
+        let mut present = self.kernel.observe(&scope)?;
+        // On others' interfaces, and in the namespace of another runtime, what we do not want is theirs.
+        let namespaces: BTreeSet<Place> = (self.store.cookies(None)?.into_values())
+            .map(|(path, _)| Place::Sandbox(path))
+            .collect();
+        let in_our_tables =
+            |o: &Object| matches!(o, Object::Route { table, .. } if self.names.owns_table(*table));
+        let theirs = |o: &Object| {
+            let hangs_on_theirs = on(o).is_some_and(|i| scope.foreign.contains(&i));
+            namespaces.contains(o.place()) || hangs_on_theirs && !in_our_tables(o)
+        };
+        present.retain(|o| wanted.contains(o) || !theirs(o));
+        Ok((present, wanted))
+    }
+
+    /// Where to look for what is wanted, beside what is found by its name.
+    fn scope(&self, wanted: &State) -> Scope {
         let mut scope = Scope::default();
-        for object in &wanted {
+        let mut inner = BTreeSet::new();
+        for object in wanted {
             match object {
-                Object::Veth { sandbox, .. } => scope.sandboxes.push(sandbox.clone()),
+                Object::Veth { sandbox, inside, .. } => {
+                    scope.sandboxes.push(sandbox.clone());
+                    inner.extend([(sandbox.clone(), inside.clone()), (sandbox.clone(), "lo".into())]);
+                }
                 Object::Sysctl { at, key, .. } => scope.sysctls.push((at.clone(), key.clone())),
                 _ => {}
             }
         }
-        let mut present = self.kernel.observe(&scope)?;
-        // In the namespace of another runtime, what others made is theirs.
-        let theirs: BTreeSet<Place> = (self.store.cookies(None)?.into_values())
-            .map(|(path, _)| Place::Sandbox(path))
-            .collect();
-        present.retain(|o| !theirs.contains(o.place()) || wanted.contains(o));
-        Ok((present, wanted))
+        let ours = |(at, iface): &(Place, String)| match at {
+            Place::Host | Place::Router => self.names.owns(iface),
+            Place::Sandbox(_) => inner.contains(&(at.clone(), iface.clone())),
+        };
+        scope.foreign = wanted.iter().filter_map(on).filter(|i| !ours(i)).collect();
+        scope
     }
 
     /// What should be in the kernel.
@@ -237,13 +313,10 @@ impl Moat {
         self.complete(&mut world)?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
-        Ok(desired::everything(
-            &self.names,
-            &machine,
-            &world,
-            &sandboxes,
-            &bridges,
-        ))
+        let mut s = desired::everything(&self.names, &machine, &world, &sandboxes, &bridges);
+        s.extend(self.sides()?);
+        self.without_lost(&world, &sandboxes, &mut s)?;
+        Ok(s)
     }
 
     /// Containers whose creating or removing command is dead go away; those whose process is
@@ -311,7 +384,7 @@ impl Moat {
         if wanted.iter().all(Object::is_classic) || self.store.meta("sysctls")?.is_some() {
             return Ok(());
         }
-        let mut before = std::collections::BTreeMap::new();
+        let mut before = BTreeMap::new();
         for object in wanted {
             if let Object::Sysctl {
                 at: Place::Host, key, ..
@@ -330,8 +403,7 @@ impl Moat {
         let Ok(Some(text)) = self.store.meta("sysctls") else {
             return;
         };
-        let before: std::collections::BTreeMap<String, String> =
-            serde_json::from_str(&text).unwrap_or_default();
+        let before: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
         // Forwarding first: turning it off resets what interfaces accept.
         for (key, value) in before.iter().rev() {
             let step = crate::plan::Step::Add(Object::Sysctl {
@@ -395,6 +467,11 @@ impl Moat {
         world.host = self.host_addresses()?;
         Ok(())
     }
+}
+
+/// The interface an object hangs on.
+fn on(object: &Object) -> Option<(Place, String)> {
+    Some((object.place().clone(), object.iface()?.to_owned()))
 }
 
 fn words(addresses: &[IpAddr]) -> String {

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use super::elements;
+use super::foreign;
 use super::names::{MARK_IN, MARK_OUT, Names};
-use super::object::{Hop, LOCAL, MAIN, Object, Place, Ruleset, State, Verdict};
+use super::object::{Hop, LOCAL, MAIN, Mark, Object, Place, Ruleset, State, Verdict};
 use super::set::{Element, Field, SetName, Table};
 use crate::model::{DefaultPolicy, Endpoint, Family, Mac, Name, Network, Published, Router, World};
 
@@ -52,7 +53,7 @@ fn sysctl(at: &Place, key: &str, value: &str) -> Object {
     }
 }
 
-fn element(at: &Place, table: Table, set: SetName, key: Vec<Field>) -> Element {
+pub(super) fn element(at: &Place, table: Table, set: SetName, key: Vec<Field>) -> Element {
     Element {
         at: at.clone(),
         table,
@@ -65,7 +66,7 @@ fn element(at: &Place, table: Table, set: SetName, key: Vec<Field>) -> Element {
 }
 
 /// A range as an element of a set of intervals.
-fn interval(at: &Place, table: Table, set: SetName, range: IpNetwork) -> Object {
+pub(super) fn interval(at: &Place, table: Table, set: SetName, range: IpNetwork) -> Object {
     let mut e = element(at, table, set, vec![Field::Ip(range.network())]);
     e.end = Some(vec![Field::Ip(range.broadcast())]);
     Object::Element(e)
@@ -152,7 +153,7 @@ pub fn host_policy(names: &Names, family: Family) -> State {
         at: Place::Host,
         family,
         priority: names.priority + n,
-        mark,
+        mark: Option::map(mark, Mark::With),
         iif: iif.map(str::to_owned),
         then: Verdict::Lookup(names.route_table),
     };
@@ -240,7 +241,7 @@ pub fn router_policy(names: &Names, family: Family) -> State {
         at: Place::Router,
         family,
         priority: names.priority + n,
-        mark,
+        mark: Option::map(mark, Mark::With),
         iif: iif.map(str::to_owned),
         then,
     };
@@ -289,6 +290,9 @@ pub fn host_addresses(names: &Names, at: &Place, addresses: &[IpAddr]) -> State 
 /// A network without its bridges: its ranges, and the way to them.
 #[must_use]
 pub fn net(names: &Names, net: &Network) -> State {
+    if net.foreign {
+        return foreign::net(names, net);
+    }
     let at = place(net);
     let mut s = State::new();
     for subnet in &net.subnets {
@@ -395,25 +399,38 @@ pub fn bridge(names: &Names, net: &Network, n: u32) -> State {
     s
 }
 
+/// What the ports beside an endpoint's share with it: our bridge, or somebody else's.
+#[must_use]
+pub fn side(names: &Names, net: &Network, e: &Endpoint) -> State {
+    match &e.foreign {
+        Some(f) => foreign::side(names, net, f),
+        None => bridge(names, net, e.bridge),
+    }
+}
+
 /// In host mode each bridge has its own pair of rules: out with the mark, refused without.
 fn host_mode_rules(names: &Names, family: Family, n: u32) -> State {
     let rule = |k, mark, then| Object::Rule {
         at: Place::Host,
         family,
         priority: names.priority + k,
-        mark,
+        mark: Option::map(mark, Mark::With),
         iif: Some(names.bridge(n)),
         then,
     };
     State::from([
-        rule(2, Some(MARK_OUT), Verdict::Lookup(MAIN)),
-        rule(3, None, Verdict::Prohibit),
+        // Number 2 is the fence of the walls around others' interfaces.
+        rule(3, Some(MARK_OUT), Verdict::Lookup(MAIN)),
+        rule(4, None, Verdict::Prohibit),
     ])
 }
 
 /// The interface of a container, with its port, its entry in the wall and its routes.
 #[must_use]
 pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> State {
+    if let Some(f) = &e.foreign {
+        return foreign::endpoint(names, net, e, f, sandbox);
+    }
     let inside = e.iface.as_str();
     let (at, port, bridge) = (place(net), names.port(e.id), names.bridge(e.bridge));
     let mut s = State::from([
@@ -604,13 +621,13 @@ pub fn everything(
         s.extend(net(names, n));
     }
     for (n, owner) in bridges {
-        if let Some(network) = world.networks.get(owner) {
+        if let Some(network) = world.networks.get(owner).filter(|n| !n.foreign) {
             s.extend(bridge(names, network, *n));
         }
     }
     for e in world.endpoints.values() {
         if let (Some(network), Some(path)) = (world.networks.get(&e.network), sandboxes.get(&e.container)) {
-            s.extend(bridge(names, network, e.bridge));
+            s.extend(side(names, network, e));
             s.extend(endpoint(names, network, e, &Place::Sandbox(path.clone())));
             s.extend(elements::reach_of(names, world, e));
         }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Machine, Names, Plan, Renderer, State, desired, elements};
+use super::{Machine, Names, Plan, Renderer, State, desired, elements, foreign};
 use crate::model::{
-    DefaultPolicy, End, Endpoint, ExtraRoute, Family, Link, Mac, Network, Proto, Published, Router, World,
+    DefaultPolicy, End, Endpoint, ExtraRoute, Family, Foreign, Link, Mac, Network, Proto, Published, Router,
+    World,
 };
 
 const NOW: u64 = 1_000;
@@ -47,6 +48,7 @@ fn network(name: &str, router: Router) -> Network {
         mtu: 1500,
         gateways: vec![],
         masquerade: true,
+        foreign: false,
     }
 }
 
@@ -62,6 +64,7 @@ fn container(name: &str, id: u32) -> Endpoint {
         mac: format!("02:6d:0a:09:00:{:02x}", id + 1).parse().unwrap(),
         labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
         bridge: 1,
+        foreign: None,
         iface: "eth0".to_owned(),
         aliases: vec![],
         routes: vec![],
@@ -165,6 +168,33 @@ fn golden_endpoints() {
         "endpoint-through-cni",
         desired::endpoint(&names, &net, &through_cni, &sandbox)
     );
+}
+
+#[test]
+fn golden_foreign() {
+    let (names, web) = (Names::of_world(0), container("web", 1));
+    let net = Network {
+        foreign: true,
+        ..network("moat", Router::Host)
+    };
+    let sandbox = super::Place::Sandbox("/run/netns/pod".into());
+    let behind = |bridge: Option<&str>| Foreign {
+        port: "veth3f2a".to_owned(),
+        bridge: bridge.map(str::to_owned),
+    };
+    let whole = |bridge| {
+        let f = behind(bridge);
+        let e = Endpoint {
+            foreign: Some(f.clone()),
+            ..web.clone()
+        };
+        let mut s = foreign::side(&names, &net, &f);
+        s.extend(desired::endpoint(&names, &net, &e, &sandbox));
+        s
+    };
+    golden!("foreign-network", desired::net(&names, &net));
+    golden!("foreign-bridge", whole(Some("cni0")));
+    golden!("foreign-routed", whole(None));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod classic;
 pub mod desired;
 pub mod elements;
+pub mod foreign;
 #[cfg(test)]
 mod golden;
 pub mod names;
@@ -16,7 +17,7 @@ pub mod text;
 
 pub use desired::Machine;
 pub use names::{MARK_IN, MARK_OUT, Names};
-pub use object::{Hop, LOCAL, MAIN, Object, Place, Ruleset, State, Verdict};
+pub use object::{Hop, LOCAL, MAIN, Mark, Object, Place, Ruleset, State, Verdict};
 pub use set::{Element, Expires, Field, SetName, Table};
 pub use step::{Plan, Step};
 pub use text::Renderer;

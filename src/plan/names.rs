@@ -34,6 +34,25 @@ pub const MARK_IN: u32 = 0x0200_0000;
 pub const MARK_OUT: u32 = 0x0400_0000;
 
 impl Names {
+    /// The table that refuses what is sent to a container on somebody else's port. The number of
+    /// a world is a multiple of 4: it and the next two tables are free.
+    #[must_use]
+    pub fn fence_table(&self) -> u32 {
+        self.route_table + 1
+    }
+
+    /// The table that refuses everything.
+    #[must_use]
+    pub fn refuse_table(&self) -> u32 {
+        self.route_table + 2
+    }
+
+    /// Whether a routing table is one of ours.
+    #[must_use]
+    pub fn owns_table(&self, table: u32) -> bool {
+        [self.route_table, self.fence_table(), self.refuse_table()].contains(&table)
+    }
+
     /// The names of the world with this number; 0 is the default root.
     #[must_use]
     pub fn of_world(number: u16) -> Self {

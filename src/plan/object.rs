@@ -60,6 +60,36 @@ pub enum Verdict {
     Prohibit,
 }
 
+/// What a routing policy rule asks of a packet's mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// These bits are set.
+    With(u32),
+    /// None of these bits is set.
+    Without(u32),
+}
+
+impl Mark {
+    /// Value and mask.
+    #[must_use]
+    pub fn masked(self) -> (u32, u32) {
+        match self {
+            Self::With(bits) => (bits, bits),
+            Self::Without(bits) => (0, bits),
+        }
+    }
+
+    /// What the kernel calls value and mask; `None` for what we never make.
+    #[must_use]
+    pub fn of(value: u32, mask: u32) -> Option<Self> {
+        match value {
+            0 => Some(Self::Without(mask)),
+            _ if value == mask => Some(Self::With(mask)),
+            _ => None,
+        }
+    }
+}
+
 /// The table of the host's own addresses.
 pub const LOCAL: u32 = 255;
 
@@ -99,12 +129,15 @@ pub enum Object {
         at: Place,
         family: Family,
         priority: u32,
-        mark: Option<u32>,
+        mark: Option<Mark>,
         iif: Option<String>,
         then: Verdict,
     },
     /// A port's place in its bridge: master, `isolated on`, `learning off`, `locked on`.
     BridgePort { at: Place, port: String, bridge: String },
+    /// Somebody else's port of somebody else's bridge, closed as ours are. Taking it away leaves
+    /// it closed: it goes with its interface, and a container that loses its wall gains nothing.
+    ClosedPort { at: Place, port: String, bridge: String },
     /// A static forwarding entry of a port.
     Fdb { at: Place, port: String, mac: Mac },
     /// An address, always `noprefixroute`, IPv6 always `nodad`.
@@ -157,11 +190,30 @@ impl Object {
             | Self::Sysctl { at, .. }
             | Self::Rule { at, .. }
             | Self::BridgePort { at, .. }
+            | Self::ClosedPort { at, .. }
             | Self::Fdb { at, .. }
             | Self::Address { at, .. }
             | Self::Up { at, .. }
             | Self::Neighbour { at, .. }
             | Self::Route { at, .. } => at,
+        }
+    }
+
+    /// The interface it hangs on, where it is not one itself.
+    #[must_use]
+    pub fn iface(&self) -> Option<&str> {
+        match self {
+            Self::BridgePort { port, .. } | Self::ClosedPort { port, .. } | Self::Fdb { port, .. } => {
+                Some(port)
+            }
+            Self::Up { iface, .. }
+            | Self::Address { iface, .. }
+            | Self::Neighbour { iface, .. }
+            | Self::Route {
+                hop: Hop::Dev(iface) | Hop::Via(_, iface) | Hop::Local(iface),
+                ..
+            } => Some(iface),
+            _ => None,
         }
     }
 }

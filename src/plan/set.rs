@@ -100,6 +100,11 @@ impl Element {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SetName {
     Source(Family),
+    Asked(Family),
+    Tells,
+    Told,
+    ForeignPort,
+    ForeignBridge,
     Pair(Family),
     Proto(Family),
     Port(Family),
@@ -112,6 +117,9 @@ pub enum SetName {
     CidrPort(Family),
     Public(Family),
     Open(Family),
+    Guest(Family),
+    Walled(Family),
+    Behind,
     Nets(Family),
     Masq(Family),
     Any(Family),
@@ -134,7 +142,7 @@ impl SetName {
     #[must_use]
     pub fn of(table: Table) -> Vec<Self> {
         let make: &[fn(Family) -> Self] = match table {
-            Table::Ports => &[Self::Source],
+            Table::Ports => &[Self::Source, Self::Asked, Self::Walled],
             Table::Wall => &[
                 Self::Pair,
                 Self::Proto,
@@ -148,6 +156,8 @@ impl SetName {
                 Self::CidrPort,
                 Self::Public,
                 Self::Open,
+                Self::Guest,
+                Self::Walled,
             ],
             Table::WayOut => &[Self::Nets, Self::Masq, Self::Any, Self::At],
             Table::ClassicPorts => &[],
@@ -160,11 +170,13 @@ impl SetName {
                 Self::SnatAll,
             ],
         };
-        // The sets of names of interfaces, for both families at once.
+        // The sets that are not made once for each family.
         let names: &[Self] = match table {
+            Table::Ports => &[Self::ForeignPort, Self::Tells, Self::Told],
+            Table::Wall => &[Self::Behind, Self::ForeignBridge],
             Table::ClassicPorts => &[Self::Checked, Self::Mac, Self::IsolatedPort],
             Table::Classic => &[Self::Bridges, Self::Isolated, Self::SameBridge, Self::Guarded],
-            _ => &[],
+            Table::WayOut => &[],
         };
         Family::BOTH
             .into_iter()
@@ -177,7 +189,11 @@ impl SetName {
     #[must_use]
     pub fn family(self) -> Option<Family> {
         use SetName as S;
+        if matches!(self, S::Tells | S::Told) {
+            return Some(Family::Ip6);
+        }
         let (S::Source(f)
+        | S::Asked(f)
         | S::Pair(f)
         | S::Proto(f)
         | S::Port(f)
@@ -190,6 +206,8 @@ impl SetName {
         | S::CidrPort(f)
         | S::Public(f)
         | S::Open(f)
+        | S::Guest(f)
+        | S::Walled(f)
         | S::Nets(f)
         | S::Masq(f)
         | S::Any(f)
@@ -217,12 +235,23 @@ impl SetName {
             S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Open(_) | S::Home(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
             S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
-            S::Near(_) | S::Host(_) | S::World(_) | S::Nets(_) | S::Masq(_) | S::Hide(_) => vec![addr],
+            S::Near(_) | S::Host(_) | S::World(_) | S::Walled(_) | S::Nets(_) | S::Masq(_) | S::Hide(_) => {
+                vec![addr]
+            }
+            S::Asked(_) | S::Guest(_) | S::Tells => vec!["ifname", addr],
+            S::Told => vec!["inet_proto", addr],
             S::Public(_) | S::At(_) | S::Snat(_) | S::SnatAll(_) => {
                 vec![addr, "inet_proto", "inet_service"]
             }
             S::Any(_) => vec!["inet_proto", "inet_service"],
-            S::Checked | S::IsolatedPort | S::Bridges | S::Isolated | S::Guarded => vec!["ifname"],
+            S::ForeignPort
+            | S::ForeignBridge
+            | S::Behind
+            | S::Checked
+            | S::IsolatedPort
+            | S::Bridges
+            | S::Isolated
+            | S::Guarded => vec!["ifname"],
             S::SameBridge => vec!["ifname", "ifname"],
             S::Mac => vec!["ifname", "ether_addr"],
         }
@@ -261,6 +290,14 @@ impl fmt::Display for SetName {
         use SetName as S;
         let stem = match self {
             S::Source(_) => "source",
+            S::Asked(_) => "asked",
+            S::Tells => "tells",
+            S::Told => "told",
+            S::ForeignPort => "fport",
+            S::ForeignBridge => "fbridge",
+            S::Behind => "behind",
+            S::Guest(_) => "guest",
+            S::Walled(_) => "walled",
             S::Pair(_) => "pair",
             S::Proto(_) => "proto",
             S::Port(_) => "port",

@@ -101,6 +101,10 @@ impl Renderer<'_> {
                     self.bridge(at)
                 ),
             ],
+            Object::ClosedPort { at, port, .. } => vec![format!(
+                "{} link set dev {port} isolated on learning off locked on",
+                self.bridge(at)
+            )],
             _ => self.either("add", "up", object),
         }
     }
@@ -125,7 +129,7 @@ impl Renderer<'_> {
             Object::Uplink { host, .. } => vec![format!("ip link del {host}")],
             Object::Bridge { at, name, .. } => vec![format!("{} link del {name}", self.ip(at))],
             Object::Veth { at, port, .. } => vec![format!("{} link del {port}", self.ip(at))],
-            Object::Sysctl { .. } => vec![],
+            Object::Sysctl { .. } | Object::ClosedPort { .. } => vec![],
             Object::BridgePort { at, port, .. } => {
                 vec![format!("{} link set dev {port} nomaster", self.ip(at))]
             }
@@ -144,7 +148,10 @@ impl Renderer<'_> {
                 iif,
                 then,
             } => {
-                let mark = mark.map_or(String::new(), |m| format!(" fwmark {m:#x}/{m:#x}"));
+                let mark = mark.map_or(String::new(), |m| {
+                    let (value, mask) = m.masked();
+                    format!(" fwmark {value:#x}/{mask:#x}")
+                });
                 let iif = iif.as_ref().map_or(String::new(), |i| format!(" iif {i}"));
                 let then = match then {
                     Verdict::Lookup(t) => format!("lookup {}", table_name(*t)),
@@ -154,7 +161,8 @@ impl Renderer<'_> {
                 format!("{ip} -{n} rule {verb} priority {priority}{mark}{iif} {then}")
             }
             Object::Fdb { at, port, mac } => {
-                format!("{} fdb {verb} {mac} dev {port} master static", self.bridge(at))
+                let kind = if verb == "add" { "static sticky" } else { "static" };
+                format!("{} fdb {verb} {mac} dev {port} master {kind}", self.bridge(at))
             }
             Object::Address { at, iface, address } => {
                 let nodad = if address.is_ipv6() && verb == "add" {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::{Error, Store};
-use crate::model::{ExtraRoute, Family, Mac, Name, Network, Proto, Published};
+use crate::model::{ExtraRoute, Family, Foreign, Mac, Name, Network, Proto, Published};
 
 /// How far a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,9 @@ pub struct NewEndpoint {
     pub aliases: Vec<String>,
     /// By what its runtime calls the container.
     pub runtime_id: Option<String>,
+    /// Where it hangs, when another plugin made its interface: then it has the addresses asked for
+    /// and no others.
+    pub foreign: Option<Foreign>,
     /// Its namespace if that exists already: the path, and what tells it from a later one there.
     pub sandbox: Option<(PathBuf, String)>,
 }
@@ -297,10 +300,14 @@ impl Store {
             addresses.push(match asked {
                 Some(ip) if self.holder(*ip)?.is_some() => return Err(Error::AddressTaken { ip: *ip }),
                 Some(ip) => *ip,
+                None if wish.foreign.is_some() => continue,
                 None => self.free_address(network, *subnet, &wish.pools)?,
             });
         }
-        let (bridge, _) = self.take_port(&network.name)?;
+        let bridge = match &wish.foreign {
+            Some(f) => self.join_side(&network.name, f.side())?,
+            None => self.take_port(&network.name)?.0,
+        };
         let text = |family| {
             addresses
                 .iter()
@@ -312,8 +319,8 @@ impl Store {
         self.run(
             "INSERT INTO endpoints
                 (container, network, ip4, ip6, mac, bridge, labels, sandbox, cookie, iface, aliases, routes,
-                 further)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ifnull(?10, 'eth0'), ?11, ?12, ?13)",
+                 further, port)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ifnull(?10, 'eth0'), ?11, ?12, ?13, ?14)",
             (
                 container.as_str(),
                 network.name.as_str(),
@@ -328,6 +335,7 @@ impl Store {
                 self.json(&wish.aliases)?,
                 self.json(&wish.routes)?,
                 wish.further,
+                wish.foreign.as_ref().map(|f| &f.port),
             ),
         )?;
         let id = wish.runtime_id.iter().map(|id| (id, true));
@@ -426,7 +434,8 @@ impl Store {
             [container.as_str()],
         )?;
         self.run("DELETE FROM published WHERE container=?1", [container.as_str()])?;
-        self.run("DELETE FROM endpoints WHERE container=?1", [container.as_str()])
+        self.run("DELETE FROM endpoints WHERE container=?1", [container.as_str()])?;
+        self.run("DELETE FROM bridges WHERE name IS NOT NULL AND ports=0", [])
             .map(drop)
     }
 

@@ -1,7 +1,7 @@
 //! Networks and their bridges.
 
 use super::{Error, Store};
-use crate::model::{Name, Network};
+use crate::model::{Foreign, Name, Network};
 
 /// A network with what only the store knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,54 @@ impl Store {
         let n = self.add_bridge(network)?;
         self.run("UPDATE bridges SET ports=1 WHERE n=?1", [n])?;
         Ok((n, true))
+    }
+
+    /// One more port behind an interface that another plugin made; its number.
+    pub(super) fn join_side(&self, network: &Name, side: &str) -> Result<u32, Error> {
+        let sql = "SELECT n FROM bridges WHERE network=?1 AND name=?2";
+        let known: Vec<u32> = self.rows(sql, (network.as_str(), side), |r| r.get(0))?;
+        let n = match known.first() {
+            Some(n) => *n,
+            None => self.add_bridge(network)?,
+        };
+        self.run("UPDATE bridges SET ports=ports+1, name=?2 WHERE n=?1", (n, side))?;
+        Ok(n)
+    }
+
+    /// The interfaces that other plugins made and behind which containers with a wall are, with
+    /// their networks: bridges, or ports without one.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn sides(&self) -> Result<Vec<(Name, Foreign)>, Error> {
+        let sql = "SELECT network, name, EXISTS (SELECT 1 FROM endpoints WHERE bridge=n AND port=name)
+                   FROM bridges WHERE name IS NOT NULL";
+        let rows: Vec<(String, String, bool)> =
+            self.rows(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        rows.into_iter()
+            .map(|(network, side, alone)| {
+                let bridge = (!alone).then(|| side.clone());
+                let network = network.parse().map_err(|e| self.record(e))?;
+                Ok((network, Foreign { port: side, bridge }))
+            })
+            .collect()
+    }
+
+    /// Notes that a bridge is on its way out of the kernel.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_bridge_down(&self, n: u32) -> Result<(), Error> {
+        self.run("UPDATE bridges SET up=0 WHERE n=?1", [n]).map(drop)
+    }
+
+    /// How many ports a bridge has.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn ports_of(&self, n: u32) -> Result<u32, Error> {
+        let sql = "SELECT ports FROM bridges WHERE n=?1";
+        Ok(self.rows(sql, [n], |r| r.get(0))?.pop().unwrap_or_default())
     }
 
     /// Records a further bridge; its number.

@@ -13,6 +13,8 @@ CREATE TABLE networks (
 CREATE TABLE bridges (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     network TEXT NOT NULL REFERENCES networks(name), ports INTEGER NOT NULL DEFAULT 0,
+    -- of a bridge that another plugin made, or of a port without one; there while it has ports
+    name TEXT,
     -- it and its network's ranges are known to be in the kernel
     up INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX bridges_network ON bridges(network);
@@ -31,6 +33,8 @@ CREATE TABLE endpoints (
     container TEXT NOT NULL UNIQUE, network TEXT NOT NULL REFERENCES networks(name),
     ip4 TEXT, ip6 TEXT, mac TEXT NOT NULL, bridge INTEGER NOT NULL REFERENCES bridges(n),
     labels TEXT NOT NULL, sandbox TEXT,
+    -- the host's end of the interface, where another plugin made it
+    port TEXT,
     -- which namespace was there, of those that may have that path one after the other
     cookie TEXT,
     -- the interface's name inside; names that others call it by, and further routes, as JSON

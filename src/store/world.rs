@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{Error, Store};
-use crate::model::{End, Endpoint, Link, Name, Published, World};
+use crate::model::{End, Endpoint, Foreign, Link, Name, Published, World};
 
-const ENDPOINT: &str =
-    "id, container, network, ip4, ip6, mac, bridge, labels, sandbox, iface, aliases, routes, further";
+const ENDPOINT: &str = "id, container, network, ip4, ip6, mac, bridge, labels, sandbox, iface, aliases, \
+                        routes, further, port, (SELECT name FROM bridges WHERE n=bridge)";
 
 type Raw = (
     u32,
@@ -21,6 +21,7 @@ type Raw = (
     Option<String>,
     [String; 3],
     bool,
+    [Option<String>; 2],
 );
 
 fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
@@ -36,6 +37,7 @@ fn raw(r: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
         r.get(8)?,
         [r.get(9)?, r.get(10)?, r.get(11)?],
         r.get(12)?,
+        [r.get(13)?, r.get(14)?],
     ))
 }
 
@@ -60,6 +62,7 @@ impl Store {
             sandbox,
             [iface, aliases, routes],
             further,
+            [port, side],
         ) = r;
         let addresses: Result<Vec<_>, _> = [ip4, ip6].into_iter().flatten().map(|a| a.parse()).collect();
         let endpoint = Endpoint {
@@ -70,6 +73,10 @@ impl Store {
             mac: mac.parse().map_err(|e| self.record(e))?,
             labels: serde_json::from_str(&labels).map_err(|e| self.record(e))?,
             bridge,
+            foreign: port.map(|port| Foreign {
+                bridge: side.filter(|s| *s != port),
+                port,
+            }),
             iface,
             further,
             aliases: serde_json::from_str(&aliases).map_err(|e| self.record(e))?,

@@ -49,7 +49,6 @@ pub fn delegate(call: &Call) -> Result<Option<Delegate<'_>>> {
 /// # Errors
 /// Code 7 with key and value, 2 for what cannot be done.
 pub fn request(call: &Call) -> Result<Request> {
-    refuse_unsupported(call)?;
     let (runtime, wishes) = (call.runtime()?, call.wishes()?);
     let mut labels: BTreeMap<String, String> = wishes.labels.into_iter().collect();
     labels.extend(annotated_labels(&runtime)?);
@@ -72,6 +71,7 @@ pub fn request(call: &Call) -> Result<Request> {
         links: annotated_links(&runtime)?,
         network_links: call.conf().list("links", config_link)?,
         routes: routes(call)?,
+        foreign: None,
         delegate: None,
     })
 }
@@ -106,6 +106,7 @@ pub fn wish(call: &Call) -> Result<NetworkWish> {
         default_policy: conf.field("defaultPolicy", policy)?,
         masquerade: flag("ipMasq")?,
         router: conf.field("router", router)?,
+        foreign: false,
     })
 }
 
@@ -160,17 +161,6 @@ pub fn limits(call: &Call) -> Result<Limits> {
         ingress: wanted.ingress.map(limit),
         egress: wanted.egress.map(limit),
     })
-}
-
-/// What cannot be done is refused, never ignored.
-fn refuse_unsupported(call: &Call) -> Result<()> {
-    match call.conf().get("mode") {
-        Some(mode) => Err(Error::new(
-            code::UNSUPPORTED_FIELD,
-            format!("unsupported field: mode = {}", mode.value),
-        )),
-        None => Ok(()),
-    }
 }
 
 fn subnet(node: &Node<'_>) -> Result<Subnet> {

@@ -4,6 +4,7 @@
 //! Translates between what runtimes say and what `ops::cni` does; decides nothing else.
 
 mod config;
+mod policy;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,9 @@ impl Plugin for Moat {
     }
 
     fn add(&self, call: &Call) -> Result<Outcome> {
+        if policy::is_asked(call)? {
+            return policy::add(call, &place(call));
+        }
         let previous = call.previous()?;
         let (place, mut request) = (place(call), config::request(call)?);
         let dns = config::dns(call)?;
@@ -114,6 +118,9 @@ impl Plugin for Moat {
     }
 
     fn status(&self, call: &Call) -> Result<()> {
+        if policy::is_asked(call)? {
+            return policy::status(call, &place(call));
+        }
         let delegate = config::delegate(call)?;
         let wish = config::wish(call)?;
         cni::status(&place(call), &config::network(call)?, &wish, delegate.is_none())?;

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 use self::relations::{ends, goes_along, is_replaced, is_same_key, overlap};
-use super::fate::{self, Fate, iface, ruleset_of};
+use super::fate::{self, Fate, ruleset_of};
 use super::{Error, Kernel, Scope, words};
 use crate::plan::{Element, Object, Place, SetName, State, Step};
 
@@ -100,7 +100,7 @@ impl Fake {
             Object::Element(e) => self.check_element(e)?,
             _ => {}
         }
-        if let Some(name) = iface(object) {
+        if let Some(name) = object.iface() {
             if !self.has_iface(at, name) {
                 return Err(libc::ENODEV);
             }

@@ -1,7 +1,7 @@
 //! How objects depend on each other in Linux: what makes interfaces, what goes along with what,
 //! and what takes whose place. Pure.
 
-use crate::kernel::fate::{iface, ruleset_of};
+use crate::kernel::fate::ruleset_of;
 use crate::plan::{Element, Object, Place};
 
 /// The interfaces that an object makes.
@@ -34,8 +34,10 @@ pub(super) fn goes_along(o: &Object, gone: &Object) -> bool {
         }
         // Taking an interface down empties its routes, neighbours and IPv6 addresses.
         Object::Up { at, iface: name } => match o {
-            Object::Route { .. } | Object::Neighbour { .. } => o.place() == at && iface(o) == Some(name),
-            Object::Address { address, .. } => address.is_ipv6() && o.place() == at && iface(o) == Some(name),
+            Object::Route { .. } | Object::Neighbour { .. } => o.place() == at && o.iface() == Some(name),
+            Object::Address { address, .. } => {
+                address.is_ipv6() && o.place() == at && o.iface() == Some(name)
+            }
             _ => false,
         },
         _ => {
@@ -44,7 +46,7 @@ pub(super) fn goes_along(o: &Object, gone: &Object) -> bool {
                 Object::BridgePort { at, bridge, .. } => ends.contains(&(at, bridge.as_str())),
                 _ => false,
             };
-            bridge || iface(o).is_some_and(|name| ends.contains(&(o.place(), name)))
+            bridge || o.iface().is_some_and(|name| ends.contains(&(o.place(), name)))
         }
     }
 }

@@ -147,6 +147,7 @@ impl Linux {
             }
             Object::Bridge { at, name, mac, mtu } => links::add_bridge(self.rtnl(at)?, name, *mac, *mtu),
             Object::BridgePort { at, port, bridge } => links::add_port(self.rtnl(at)?, port, bridge),
+            Object::ClosedPort { at, port, bridge } => links::close_port(self.rtnl(at)?, port, bridge),
             Object::Rule { at, .. } => routing::add_rule(self.rtnl(at)?, &rule(object)),
             Object::Fdb { at, port, mac } => entries::add_fdb(self.rtnl(at)?, port, *mac),
             Object::Address { at, iface, address } => entries::add_address(self.rtnl(at)?, iface, *address),
@@ -184,14 +185,20 @@ impl Linux {
             }
             Object::BridgePort { at, port, .. } => links::remove_port(self.rtnl(at)?, port),
             Object::Rule { at, .. } => routing::remove_rule(self.rtnl(at)?, &rule(object)),
-            Object::Fdb { at, port, mac } => entries::remove_fdb(self.rtnl(at)?, port, *mac),
+            // What left its bridge has no entries any more.
+            Object::Fdb { at, port, mac } => ignore(
+                entries::remove_fdb(self.rtnl(at)?, port, *mac),
+                &[libc::EOPNOTSUPP],
+            ),
             Object::Address { at, iface, address } => {
                 entries::remove_address(self.rtnl(at)?, iface, *address)
             }
             Object::Up { at, iface } => links::set_up(self.rtnl(at)?, iface, false),
             Object::Neighbour { at, iface, ip, .. } => entries::remove_neighbour(self.rtnl(at)?, iface, *ip),
             Object::Route { at, table, to, hop } => routing::remove_route(self.rtnl(at)?, *table, *to, hop),
-            Object::Namespace | Object::Sysctl { .. } | Object::Element(_) => Ok(()),
+            Object::Namespace | Object::Sysctl { .. } | Object::ClosedPort { .. } | Object::Element(_) => {
+                Ok(())
+            }
         };
         let gone = [libc::ENODEV, libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL];
         ignore(result, &gone).map_err(failed(step))

@@ -82,6 +82,9 @@ fn neighbour(here: &mut Rtnl, iface: &str, ip: IpAddr) -> io::Result<NeighbourMe
 pub(super) fn add_fdb(here: &mut Rtnl, port: &str, mac: Mac) -> io::Result<()> {
     let mut message = fdb(here, port, mac)?;
     message.header.state = NeighbourState::Other(STATIC);
+    // Even a static entry moves to the port where its MAC is seen, unless it is sticky: beside
+    // other plugins' ports there are some that learn (`br_fdb_update`).
+    message.header.flags |= NeighbourFlags::Sticky;
     here.change(Message::NewNeighbour(message), Mode::Replace)
 }
 

@@ -37,7 +37,9 @@ impl Linux {
             } => return self.has_pair(object, port, sandbox, inside),
             Object::Rule { .. } => self.rtnl(at)?.rules(at, &names).map(|all| all.contains(object)),
             Object::Bridge { name, .. } | Object::Up { iface: name, .. } => self.has_link(at, name, object),
-            Object::BridgePort { port, bridge, .. } => self.rtnl(at)?.has_port(port, bridge),
+            Object::BridgePort { port, bridge, .. } | Object::ClosedPort { port, bridge, .. } => {
+                self.rtnl(at)?.has_port(port, bridge)
+            }
             Object::Fdb { port, .. } => {
                 let own = self.one(at, port)?;
                 self.rtnl(at)?

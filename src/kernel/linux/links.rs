@@ -108,6 +108,23 @@ pub(super) fn add_port(here: &mut Rtnl, port: &str, bridge: &str) -> io::Result<
         message.attributes.push(LinkAttribute::Controller(bridge));
         here.change(Message::SetLink(message), Mode::Change)?;
     }
+    close(here, port)?;
+    if up && !joined {
+        set_up(here, port, true)?;
+    }
+    Ok(())
+}
+
+/// Closes somebody else's port where it is. One that left the bridge is not there any more.
+pub(super) fn close_port(here: &mut Rtnl, port: &str, bridge: &str) -> io::Result<()> {
+    let bridge = here.index(bridge)?;
+    match here.link(port)? {
+        Some(link) if master(&link) == Some(bridge) => close(here, port),
+        _ => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+    }
+}
+
+fn close(here: &mut Rtnl, port: &str) -> io::Result<()> {
     let mut message = named(port);
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
@@ -120,11 +137,7 @@ pub(super) fn add_port(here: &mut Rtnl, port: &str, bridge: &str) -> io::Result<
             InfoBridgePort::BroadcastFlood(false),
         ])),
     ]));
-    here.change(Message::NewLink(message), Mode::Change)?;
-    if up && !joined {
-        set_up(here, port, true)?;
-    }
-    Ok(())
+    here.change(Message::NewLink(message), Mode::Change)
 }
 
 /// Takes a port out of its bridge.

@@ -13,6 +13,7 @@ mod element;
 mod entries;
 mod farewell;
 pub mod foreign;
+mod guest;
 mod has;
 mod identity;
 pub mod limit;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::{Flows, PortFlow};
+pub use self::guest::{Guest, OtherEnd};
 pub use self::identity::{cookie_of, netns_cookie};
 use self::namespace::Namespace;
 pub use self::namespace::{is_namespace, remove as release_namespace};

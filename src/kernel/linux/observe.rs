@@ -30,7 +30,7 @@ impl Linux {
             out.insert(Object::Namespace);
             places.push(Place::Router);
         }
-        for sandbox in &scope.sandboxes {
+        for sandbox in scope.sandboxes.iter().chain(scope.foreign.iter().map(|f| &f.0)) {
             if !places.contains(sandbox) && self.is_there(sandbox)? {
                 places.push(sandbox.clone());
             }
@@ -44,8 +44,18 @@ impl Linux {
         self.observe_links(&everywhere, &pairs, &mut out);
         for at in &places {
             self.observe_rulesets(at, &mut out)?;
-            let ours = self.ours(at, &everywhere, &pairs);
-            self.observe_entries(at, &ours, &mut out)?;
+            if is_outside(at) || scope.sandboxes.contains(at) {
+                let ours = self.ours(at, &everywhere, &pairs);
+                self.observe_entries(at, &ours, &mut out)?;
+            }
+            let Some(all) = everywhere.get(at) else { continue };
+            let named = |i: &Iface| scope.foreign.contains(&(at.clone(), i.name.clone()));
+            let theirs: Ifaces = all
+                .iter()
+                .filter(|(_, i)| named(i))
+                .map(|(n, i)| (*n, i.clone()))
+                .collect();
+            self.observe_foreign(at, &theirs, all, &mut out)?;
         }
         for (at, key) in &scope.sysctls {
             if places.contains(at) {
@@ -243,6 +253,41 @@ impl Linux {
         };
         let routes = rtnl.routes(at, &own);
         add(routes.map(|r| r.into_iter().filter(is_ours).collect()))
+    }
+
+    /// What hangs on interfaces that others made, and in our routing tables, whatever it leads to.
+    fn observe_foreign(
+        &mut self,
+        at: &Place,
+        theirs: &Ifaces,
+        all: &Ifaces,
+        out: &mut State,
+    ) -> Result<(), Error> {
+        let names = self.names.clone();
+        if theirs.is_empty() && *at != Place::Host {
+            return Ok(());
+        }
+        let what = "the ports and routes that others made";
+        for i in theirs.values().filter(|i| i.closed) {
+            let bridge = i.master.and_then(|m| all.get(&m));
+            out.extend(bridge.map(|b| Object::ClosedPort {
+                at: at.clone(),
+                port: i.name.clone(),
+                bridge: b.name.clone(),
+            }));
+        }
+        if theirs.values().any(|i| i.master.is_some()) {
+            out.extend(self.rtnl(at)?.forwarding(at, theirs).map_err(failed(what, at))?);
+        }
+        let routes = self.rtnl(at)?.routes(at, all).map_err(failed(what, at))?;
+        out.extend(routes.into_iter().filter(|o| match o {
+            Object::Route { table, .. } => {
+                *at == Place::Host && names.owns_table(*table)
+                    || theirs.values().any(|i| o.iface() == Some(&i.name))
+            }
+            _ => false,
+        }));
+        Ok(())
     }
 
     pub(super) fn value(&mut self, at: &Place, key: &str) -> Result<Option<Object>, Error> {

@@ -22,7 +22,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::links;
 use crate::model::{Family, Mac};
-use crate::plan::{Hop, Names, Object, Place, Verdict};
+use crate::plan::{Hop, Mark, Names, Object, Place, Verdict};
 
 /// Our rules have priorities from the world's first on; no more than this many.
 const PRIORITIES: u32 = 16;
@@ -253,13 +253,14 @@ pub(super) fn rule(at: &Place, names: &Names, message: &RuleMessage) -> Option<O
         AddressFamily::Inet6 => Family::Ip6,
         _ => return None,
     };
-    let (mut priority, mut mark, mut iif, mut table) =
-        (0, None, None::<String>, u32::from(message.header.table));
+    let (mut priority, mut mark, mut mask, mut iif) = (0, 0, None, None::<String>);
+    let mut table = u32::from(message.header.table);
     let mut ours = false;
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(p) => priority = *p,
-            RuleAttribute::FwMark(m) => mark = Some(*m),
+            RuleAttribute::FwMark(m) => mark = *m,
+            RuleAttribute::FwMask(m) => mask = Some(*m),
             RuleAttribute::Iifname(i) => iif = Some(i.clone()),
             RuleAttribute::Table(t) => table = *t,
             RuleAttribute::Protocol(p) => ours = *p == RouteProtocol::Static,
@@ -273,13 +274,14 @@ pub(super) fn rule(at: &Place, names: &Names, message: &RuleMessage) -> Option<O
     };
     ours &= (names.priority..names.priority + PRIORITIES).contains(&priority);
     if *at == Place::Host {
-        ours &= then == Verdict::Lookup(names.route_table) || iif.as_deref().is_some_and(|i| names.owns(i));
+        let table = matches!(then, Verdict::Lookup(t) if names.owns_table(t));
+        ours &= table || iif.as_deref().is_some_and(|i| names.owns(i));
     }
     ours.then(|| Object::Rule {
         at: at.clone(),
         family,
         priority,
-        mark,
+        mark: mask.and_then(|mask| Mark::of(mark, mask)),
         iif,
         then,
     })

@@ -16,7 +16,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use super::entries;
 use super::rtnl::{Mode, Rtnl};
 use crate::model::Family;
-use crate::plan::{Hop, Verdict};
+use crate::plan::{Hop, Mark, Verdict};
 
 /// What IPv6 routes get that ask for no metric.
 const METRIC: u32 = 1024;
@@ -78,7 +78,7 @@ fn route(here: &mut Rtnl, table: u32, to: IpNetwork, hop: &Hop) -> io::Result<Ro
 pub(super) struct Rule<'a> {
     pub family: Family,
     pub priority: u32,
-    pub mark: Option<u32>,
+    pub mark: Option<Mark>,
     pub iif: Option<&'a str>,
     pub then: Verdict,
 }
@@ -102,9 +102,10 @@ fn message(rule: &Rule<'_>) -> RuleMessage {
         RuleAttribute::Protocol(RouteProtocol::Static),
     ];
     if let Some(mark) = rule.mark {
+        let (value, mask) = mark.masked();
         message
             .attributes
-            .extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(mark)]);
+            .extend([RuleAttribute::FwMark(value), RuleAttribute::FwMask(mask)]);
     }
     if let Some(iif) = rule.iif {
         message.attributes.push(RuleAttribute::Iifname(iif.to_owned()));

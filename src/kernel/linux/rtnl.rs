@@ -138,6 +138,18 @@ impl Rtnl {
         }
     }
 
+    /// One link by its index.
+    pub fn link_at(&mut self, index: u32) -> io::Result<Option<LinkMessage>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+        let replies = self.exchange(RouteNetlinkMessage::GetLink(message), NLM_F_ACK)?;
+        Ok(replies.messages.into_iter().find_map(|m| match m {
+            RouteNetlinkMessage::NewLink(l) => Some(l),
+            _ => None,
+        }))
+    }
+
     /// The index of an interface; remembered until [`Self::forget`].
     pub fn index(&mut self, name: &str) -> io::Result<u32> {
         if let Some(index) = self.indexes.get(name) {

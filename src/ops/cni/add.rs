@@ -46,7 +46,7 @@ pub fn add(place: &Where, request: &Request) -> Result<Attached> {
     start(&mut moat, request).map_err(|e| e.while_doing(wanted))
 }
 
-fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
+pub(super) fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
     let found = look(moat, request)?;
     publish::check_free(&request.ports).map_err(|e| e.coded(101))?;
     let entered = match record(moat, request, &found) {
@@ -84,7 +84,8 @@ fn look(moat: &mut Moat, request: &Request) -> Result<Found> {
         return Err(refused(format!("{path} is no network namespace"), hint).coded(ENVIRONMENT));
     };
     let inside = Place::Sandbox(request.netns.clone());
-    if moat.kernel.mac(&inside, &request.id.ifname)?.is_some() {
+    let made = moat.kernel.mac(&inside, &request.id.ifname)?.is_some();
+    if made && request.foreign.is_none() {
         let what = format!("an interface named `{}` exists in {path}", request.id.ifname);
         return Err(refused(what, "choose another CNI_IFNAME, or call DEL first").coded(ENVIRONMENT));
     }
@@ -125,6 +126,7 @@ fn enter(moat: &Moat, s: &Store, request: &Request, found: &Found) -> Result<Opt
         iface: Some(request.id.ifname.clone()),
         routes: routes(&network, request)?,
         aliases: request.aliases.clone(),
+        foreign: request.foreign.clone(),
         runtime_id: Some(request.id.container.clone()),
         sandbox: Some((request.netns.clone(), found.cookie.clone())),
         further: found.leads_out,

@@ -69,6 +69,10 @@ fn look(place: &Where, id: &Id, expected: &Expected) -> Result<()> {
     }
     let row = moat.store.network(&id.network)?.ok_or_else(unknown)?;
     let (port, ifb) = (moat.names.port(e.id), moat.names.slowed(e.id));
+    if e.foreign.is_some() {
+        // Rates are limited by those who made the interface.
+        return Ok(());
+    }
     let of = Limited {
         at: &desired::place(&row.network),
         iface: &port,

@@ -9,6 +9,7 @@ mod check;
 mod del;
 mod gc;
 mod network;
+mod policy;
 mod status;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use super::error::{Error, Result};
 use super::publish::PortMap;
 use crate::kernel::linux::cookie_of;
 use crate::kernel::linux::limit::Limited;
-use crate::model::{End, ExtraRoute, Mac, Name, Network, Service};
+use crate::model::{End, ExtraRoute, Foreign, Mac, Name, Network, Service};
 use crate::plan::{Object, Place, desired};
 use crate::store::{Attachment, AttachmentKey, Container, Stage, Store};
 
@@ -34,6 +35,7 @@ pub use check::{Expected, check};
 pub use del::{detach, forget};
 pub use gc::stale;
 pub use network::NetworkWish;
+pub use policy::{Given, wall};
 pub use status::status;
 
 /// The type under which attachments are recorded.
@@ -74,6 +76,8 @@ pub struct Request {
     pub network_links: Vec<(End, End, Service)>,
     /// By the gateway; where a configuration names it, it must be the network's.
     pub routes: Vec<(ExtraRoute, Option<IpAddr>)>,
+    /// Where the interface hangs, when another plugin made it; the wall alone is asked for then.
+    pub foreign: Option<Foreign>,
     /// What a delegate needs to give the addresses back, in its caller's form.
     pub delegate: Option<String>,
 }

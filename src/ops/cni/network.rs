@@ -22,6 +22,8 @@ pub struct NetworkWish {
     pub default_policy: Option<DefaultPolicy>,
     pub masquerade: Option<bool>,
     pub router: Option<Router>,
+    /// Another plugin made it: the host routes it already, and only walls are to be added.
+    pub foreign: bool,
 }
 
 /// The network of this name, recorded now if it is not there. `None` when it is not and the
@@ -39,7 +41,8 @@ pub(super) fn find_or_make(
         return Ok(None);
     }
     net::check_policy(wish.default_policy.unwrap_or_default())?;
-    let subnets = net::choose_subnets(moat.families(), &wish.subnets, &s.networks()?, &moat.host_routes)?;
+    let routed = if wish.foreign { &[] } else { &moat.host_routes[..] };
+    let subnets = net::choose_subnets(moat.families(), &wish.subnets, &s.networks()?, routed)?;
     let network = Network {
         name: name.clone(),
         subnets,
@@ -49,6 +52,7 @@ pub(super) fn find_or_make(
         mtu: wish.mtu.unwrap_or(moat.mtu),
         gateways: vec![],
         masquerade: wish.masquerade.unwrap_or(true),
+        foreign: wish.foreign,
     };
     let network = with_gateways(network, &wish.gateways)?;
     s.add_network(&network, false)?;
@@ -87,6 +91,10 @@ fn agrees(network: &Network, wish: &NetworkWish) -> Result<()> {
                     one of `moat net create` goes with `moat net rm`";
         Err(refused(what, hint))
     };
+    if network.foreign != wish.foreign {
+        let made = |foreign: bool| if foreign { "another plugin" } else { "moat" };
+        return differ("bridges", made(wish.foreign).into(), made(network.foreign).into());
+    }
     if let Some(missing) = wish.subnets.iter().find(|s| !network.subnets.contains(s)) {
         let own: Vec<String> = network.subnets.iter().map(ToString::to_string).collect();
         return differ("subnets", missing.to_string(), own.join(", "));

@@ -8,7 +8,7 @@ use proptest::sample::{select, subsequence};
 
 use super::principles;
 use super::wall::{Packet, Wall};
-use super::worlds::{self, OUTSIDE, host, packets, parties};
+use super::worlds::{self, OUTSIDE, host, packets, parties, side};
 use crate::model::{Decision, Endpoint, Family, Flow, Network, Party, Router, World, decide};
 use crate::plan::elements::host_end;
 use crate::plan::{
@@ -67,9 +67,7 @@ struct Compiled<'w> {
     walls: BTreeMap<Router, Wall>,
 }
 
-/// The interfaces of packets from containers, and from elsewhere.
-const BRIDGE: &str = "mtb1";
-
+/// The interfaces of packets from elsewhere.
 fn beyond(router: Router) -> &'static str {
     match router {
         Router::Own => "mtway",
@@ -109,15 +107,22 @@ impl<'w> Compiled<'w> {
             .endpoints
             .values()
             .filter(|o| o.container != e.container && self.router(o) == router);
-        let peers = others.filter_map(|o| o.address(family)).map(|a| (a, BRIDGE));
-        let outside = OUTSIDE.iter().map(|a| (a.parse().unwrap(), beyond(router)));
-        let outside = outside.filter(|(a, _): &(IpAddr, _)| Family::of(*a) == family);
-        for (to, iif) in peers.chain(outside) {
+        let peers = others.filter_map(|o| Some((o.address(family)?, side(o), MARK_IN)));
+        let outside = OUTSIDE
+            .iter()
+            .map(|a| (a.parse().unwrap(), beyond(router), MARK_OUT));
+        let outside = outside.filter(|(a, ..): &(IpAddr, _, _)| Family::of(*a) == family);
+        for (to, iif, way) in peers.chain(outside) {
             for (proto, port) in kinds {
                 let allowed = principles::one(self.world, from, to, (*proto, *port));
-                let first = packet(BRIDGE, from, to, *proto, *port);
-                let way = if iif == BRIDGE { MARK_IN } else { MARK_OUT };
+                let mut first = packet(side(e), from, to, *proto, *port);
                 prop_assert_eq!(wall.marks(&first), if allowed { way } else { 0 }, "{:?}", first);
+                if way == MARK_IN {
+                    // What is published, by whomever, is not linked.
+                    first.translated = true;
+                    prop_assert_eq!(wall.marks(&first), if allowed { way } else { 0 }, "{:?}", first);
+                    first.translated = false;
+                }
                 let (answer, back) = (first.answer(iif), if allowed { MARK_IN } else { 0 });
                 prop_assert_eq!(wall.marks(&answer), back, "{:?}", answer);
             }
@@ -132,7 +137,7 @@ impl<'w> Compiled<'w> {
             return Ok(());
         };
         for (proto, port) in kinds {
-            let first = packet(BRIDGE, from, to, *proto, *port);
+            let first = packet(side(e), from, to, *proto, *port);
             let allowed = principles::one(self.world, from, principles::host(family), (*proto, *port));
             let passes = match router {
                 Router::Own => {
@@ -148,7 +153,7 @@ impl<'w> Compiled<'w> {
                 .into_iter()
                 .filter(|a| Family::of(*a) == family && *a != to)
             {
-                let other = packet(BRIDGE, from, other, *proto, *port);
+                let other = packet(side(e), from, other, *proto, *port);
                 prop_assert_eq!(wall.marks(&other), 0, "{:?}", other);
             }
         }
@@ -179,11 +184,56 @@ impl<'w> Compiled<'w> {
                         first
                     );
                 }
+                if e.foreign.is_some() {
+                    prop_assert!(!allowed, "{:?}", first);
+                    self.check_translated_by_others(e, &first)?;
+                    continue;
+                }
                 first.translated = self.translates(from_host, &first);
                 // In host mode the host's own packets meet no rule on the way out.
                 let enters = (from_host && router == Router::Host) || wall.marks(&first) == MARK_IN;
-                let passes = first.translated && enters && wall.marks(&first.answer(BRIDGE)) == MARK_OUT;
+                let passes = first.translated && enters && wall.marks(&first.answer(side(e))) == MARK_OUT;
                 prop_assert_eq!(passes, allowed, "{:?}", first);
+            }
+        }
+        Ok(())
+    }
+
+    /// What another plugin's port map leads to a container comes in, and its answers go out.
+    fn check_translated_by_others(&self, e: &Endpoint, first: &Packet) -> Result<(), TestCaseError> {
+        let wall = &self.walls[&Router::Host];
+        let mut first = first.clone();
+        first.translated = true;
+        prop_assert_eq!(wall.marks(&first), MARK_IN, "{:?}", first);
+        first.iif = "mtup";
+        prop_assert_eq!(
+            wall.marks(&first),
+            0,
+            "from a container with its own router: {:?}",
+            first
+        );
+        first.iif = beyond(Router::Host);
+        // The host's own clients get their answers as any answer to the host.
+        if !self.world.is_inside(first.from) {
+            let answer = first.answer(side(e));
+            prop_assert_eq!(wall.marks(&answer), MARK_OUT, "{:?}", answer);
+        }
+        Ok(())
+    }
+
+    /// Behind another plugin's interfaces: who has no wall, and who forges a source.
+    fn check_beyond(&self, e: &Endpoint, kinds: &[(u8, u16)]) -> Result<(), TestCaseError> {
+        let Some(f) = &e.foreign else { return Ok(()) };
+        let wall = &self.walls[&Router::Host];
+        for to in OUTSIDE.iter().map(|a| a.parse::<IpAddr>().unwrap()) {
+            let stranger = if to.is_ipv4() { "10.99.0.9" } else { "fd99::9" };
+            for (proto, port) in kinds {
+                let first = packet(side(e), stranger.parse().unwrap(), to, *proto, *port);
+                // On a bridge the source is looked at before, so this is somebody else.
+                let way = if f.bridge.is_some() { MARK_OUT } else { 0 };
+                prop_assert_eq!(wall.marks(&first), way, "{:?}", first);
+                let open = f.bridge.is_some() || matches!(proto, 1 | 58);
+                prop_assert_eq!(wall.lets_in(&first), open, "{:?}", first);
             }
         }
         Ok(())
@@ -275,6 +325,7 @@ proptest! {
                 let kinds = if address.is_ipv4() { &v4 } else { &v6 };
                 compiled.check_from(e, *address, kinds)?;
                 compiled.check_to(e, *address, kinds)?;
+                compiled.check_beyond(e, kinds)?;
             }
         }
     }

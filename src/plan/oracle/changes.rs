@@ -71,13 +71,15 @@ fn carry_out(names: &Names, world: &mut World, networks: &[Network], change: Cha
         }
         Change::Attach(n, net, labels, port) if !world.endpoints.contains_key(&name(&format!("c{n}"))) => {
             let e = endpoint(n, &networks[net % networks.len()], &labels);
-            world.published.extend(port.map(|port| Published {
-                container: e.container.clone(),
-                host_ip: None,
-                host_port: 8000 + u16::try_from(n).unwrap(),
-                port,
-                proto: Proto::Tcp,
-            }));
+            world
+                .published
+                .extend(port.filter(|_| e.foreign.is_none()).map(|port| Published {
+                    container: e.container.clone(),
+                    host_ip: None,
+                    host_port: 8000 + u16::try_from(n).unwrap(),
+                    port,
+                    proto: Proto::Tcp,
+                }));
             world.endpoints.insert(e.container.clone(), e.clone());
             Plan::add(&of_endpoint(names, world, &e))
         }
@@ -125,6 +127,14 @@ fn of_links(state: State) -> State {
                 | SetName::Masq(_)
                 | SetName::Open(_)
                 | SetName::Source(_)
+                | SetName::Asked(_)
+                | SetName::Guest(_)
+                | SetName::Walled(_)
+                | SetName::Tells
+                | SetName::Told
+                | SetName::ForeignPort
+                | SetName::ForeignBridge
+                | SetName::Behind
         )
     };
     let keep = |o: &Object| matches!(o, Object::Element(e) if !fixed(e.set));

@@ -127,6 +127,10 @@ impl Wall {
             ["ct", "state", "invalid" | "related", rest @ ..] => (false, rest),
             ["ct", "direction", "reply", rest @ ..] => (packet.reply, rest),
             ["ct", "status", "dnat", rest @ ..] => (packet.translated, rest),
+            ["iifname", set, rest @ ..] if set.starts_with('@') => {
+                (self.holds(set, &[Field::Iface(packet.iif.to_owned())]), rest)
+            }
+            ["iifname", ".", ..] => self.lookup(words, packet),
             ["iifname", rest @ ..] => {
                 let (names, rest) = literal(rest);
                 let fits = |n: &str| match n.strip_suffix('*') {
@@ -165,6 +169,7 @@ impl Wall {
                     family = Some(Family::Ip6);
                     (Field::Ip(packet.side(side)), rest)
                 }
+                ["iifname", rest @ ..] => (Field::Iface(packet.iif.to_owned()), rest),
                 ["meta", "l4proto", rest @ ..] => (Field::Proto(packet.proto), rest),
                 ["th", "dport", rest @ ..] => (Field::Port(packet.port), rest),
                 ["th", "sport", rest @ ..] => (Field::Port(packet.source_port), rest),

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::model::{
-    DefaultPolicy, End, Endpoint, Family, Link, Name, Network, Party, Proto, Published, Router, Service,
-    World,
+    DefaultPolicy, End, Endpoint, Family, Foreign, Link, Name, Network, Party, Proto, Published, Router,
+    Service, World,
 };
 use crate::plan::Names;
 
@@ -86,7 +86,7 @@ pub fn link() -> impl Strategy<Value = Link> {
     })
 }
 
-fn network(n: u32, families: u8, internal: bool, open: bool, router: Router) -> Network {
+fn network(n: u32, families: u8, internal: bool, open: bool, (router, foreign): (Router, bool)) -> Network {
     let (v4, v6) = (format!("10.9.{n}.0/24"), format!("fd00:{n:x}::/64"));
     let subnets: &[&str] = match families {
         0 => &[&v4],
@@ -98,7 +98,7 @@ fn network(n: u32, families: u8, internal: bool, open: bool, router: Router) -> 
         subnets: subnets.iter().map(|s| s.parse().unwrap()).collect(),
         internal,
         router,
-        default_policy: if open {
+        default_policy: if open && !foreign {
             DefaultPolicy::Open
         } else {
             DefaultPolicy::Isolated
@@ -106,16 +106,32 @@ fn network(n: u32, families: u8, internal: bool, open: bool, router: Router) -> 
         mtu: 1500,
         gateways: vec![],
         masquerade: true,
+        foreign,
     }
 }
 
 pub fn networks() -> impl Strategy<Value = Vec<Network>> {
-    let router = prop_oneof![4 => Just(Router::Own), 1 => Just(Router::Host)];
+    let router = prop_oneof![
+        4 => Just((Router::Own, false)),
+        1 => Just((Router::Host, false)),
+        2 => Just((Router::Host, true)),
+    ];
     let open = prop_oneof![3 => Just(false), 1 => Just(true)];
     proptest::collection::vec((0..4_u8, any::<bool>(), open, router), 1..=3).prop_map(|all| {
         let of = |(n, (families, internal, open, router))| network(n, families, internal, open, router);
         (1..).zip(all).map(of).collect()
     })
+}
+
+/// Interfaces that another plugin made.
+const PORTS: [&str; 5] = ["veth0", "veth1", "veth2", "veth3", "veth4"];
+const BRIDGES: [&str; 3] = ["cni1", "cni2", "cni3"];
+
+/// The interface from which a container's packets come.
+pub fn side(e: &Endpoint) -> &'static str {
+    let foreign = e.foreign.as_ref().map_or("mtb1", Foreign::side);
+    let all = PORTS.iter().chain(&BRIDGES).chain(&["mtb1"]);
+    all.copied().find(|name| *name == foreign).unwrap()
 }
 
 pub fn endpoint(n: u32, network: &Network, labels: &[(&str, &str)]) -> Endpoint {
@@ -131,6 +147,11 @@ pub fn endpoint(n: u32, network: &Network, labels: &[(&str, &str)]) -> Endpoint 
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect(),
         bridge: network.name.as_str()[1..].parse().unwrap(),
+        foreign: network.foreign.then(|| Foreign {
+            port: PORTS[n as usize].to_owned(),
+            // Each third one has no bridge.
+            bridge: (n % 3 != 2).then(|| format!("cni{}", &network.name.as_str()[1..])),
+        }),
         iface: "eth0".to_owned(),
         aliases: vec![],
         routes: vec![],
@@ -189,7 +210,10 @@ pub fn world() -> impl Strategy<Value = World> {
             .zip(&containers)
             .map(|(n, (net, labels))| endpoint(n, &networks[net % networks.len()], labels))
             .collect();
-        let here = |p: &Published| endpoints.iter().any(|e| e.container == p.container);
+        let here = |p: &Published| {
+            let own = |e: &&Endpoint| e.foreign.is_none() && e.container == p.container;
+            endpoints.iter().any(|e| own(&e))
+        };
         World {
             published: published.into_iter().filter(here).collect(),
             networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),

@@ -47,6 +47,7 @@ fn network(label: &str, subnets: &[&str]) -> Network {
         default_policy: DefaultPolicy::Isolated,
         gateways: vec![],
         masquerade: true,
+        foreign: false,
         mtu: 1500,
     }
 }

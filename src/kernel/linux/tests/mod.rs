@@ -18,7 +18,8 @@ use crate::kernel::{Kernel, Scope};
 use crate::model::{Family, Mac};
 use crate::plan::names::MARK_IN;
 use crate::plan::{
-    Element, Expires, Field, Hop, MAIN, Names, Object, Place, Plan, Ruleset, SetName, State, Table, Verdict,
+    Element, Expires, Field, Hop, MAIN, Mark, Names, Object, Place, Plan, Ruleset, SetName, State, Table,
+    Verdict,
 };
 
 /// Runs a test on a thread with empty namespaces and a directory of its own.
@@ -203,10 +204,16 @@ fn base() -> State {
                 then,
             });
         };
-        rule(&router, 0, Some(MARK_IN), None, Verdict::Lookup(MAIN));
+        rule(&router, 0, Some(Mark::With(MARK_IN)), None, Verdict::Lookup(MAIN));
         rule(&router, 1, None, Some("lo"), Verdict::Lookup(MAIN));
         rule(&router, 2, None, None, Verdict::Prohibit);
-        rule(&host, 0, Some(MARK_IN), None, Verdict::Lookup(n.route_table));
+        rule(
+            &host,
+            0,
+            Some(Mark::With(MARK_IN)),
+            None,
+            Verdict::Lookup(n.route_table),
+        );
         rule(&host, 1, None, Some("lo"), Verdict::Lookup(n.route_table));
     }
     s
@@ -405,6 +412,7 @@ fn scope(dir: &Path, state: &State) -> Scope {
     Scope {
         sandboxes: vec![sandbox(dir, 2), sandbox(dir, 3)],
         sysctls: sysctls.collect(),
+        ..Scope::default()
     }
 }
 

@@ -159,11 +159,11 @@ fn bandwidth_goes() {
     let none = traffic_control();
     let mut second = plugin.with("prevResult", previous("h1", "eth1"));
     second.ifname = "eth1";
+    plugin.must("ADD", "c");
+    let one = traffic_control();
     Ns::host().must(
         "ip link add h1 type veth peer name eth1 netns c && ip link set h1 up && ip -n c link set eth1 up",
     );
-    plugin.must("ADD", "c");
-    let one = traffic_control();
     second.must("ADD", "c");
     second.must("DEL", "c");
     second.must("DEL", "c");

@@ -47,6 +47,7 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
                 .push(format!("a command died while it was about to {what}"));
         }
     }
+    let mut deserted = Vec::new();
     for c in moat.store.containers()? {
         let alive = c.pid.is_some_and(|p| sandbox::is_alive(p.0, p.1));
         if c.name.is_through_cni() {
@@ -55,6 +56,7 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
                     "the namespace of `{}` is gone, and its runtime did not detach it",
                     c.name
                 ));
+                deserted.push(c);
             }
         } else if c.phase == Phase::Running && !alive {
             report.findings.push(format!(
@@ -90,6 +92,9 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
     if fix && !report.findings.is_empty() {
         moat.heal()?;
         moat.share()?;
+        for c in &deserted {
+            remove::remove(&mut moat, c, true)?;
+        }
         remove::sweep(&mut moat)?;
         report.fixed = true;
     }

@@ -55,6 +55,7 @@ use self::nft::Nft;
 pub use self::plug::{BridgeWish, PairWish, Seen};
 pub use self::reach::RouteWish;
 use self::rtnl::Rtnl;
+pub use self::ruleset::program as nft_program;
 use super::{Error, Kernel, Scope};
 use crate::plan::{Element, Names, Object, Place, State, Step};
 

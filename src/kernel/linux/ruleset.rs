@@ -130,7 +130,9 @@ fn memory_file(text: &str) -> io::Result<File> {
     Ok(file)
 }
 
-pub(super) fn program() -> PathBuf {
+/// Where `nft` is, as `PATH` and the usual places say; only its name when it is nowhere.
+#[must_use]
+pub fn program() -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(SYSTEM.iter().map(PathBuf::from))

@@ -44,8 +44,12 @@ fn within<T: Send>(namespace: Option<&Namespace>, work: impl FnOnce() -> T + Sen
     }
 }
 
-/// Unlike `fs::write`, asks for no new file where a key does not exist.
+/// Unlike `fs::write`, asks for no new file where a key does not exist. What is there already is
+/// not written: for some keys the kernel tries again and again for a lock that everybody wants.
 fn overwrite(path: &Path, value: &str) -> io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|now| now.trim() == value) {
+        return Ok(());
+    }
     File::options()
         .write(true)
         .open(path)?

@@ -1,6 +1,7 @@
 //! STATUS: would ADD work now?
 
 use super::{NetworkWish, network, refused};
+use crate::kernel::linux::nft_program;
 use crate::model::Name;
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::Result;
@@ -70,8 +71,7 @@ fn forwards() -> Result<()> {
 /// The kernel has nftables, and `nft` is there to load a ruleset.
 fn nft_works(moat: &mut Moat) -> Result<()> {
     moat.kernel.generation(&Place::Host)?;
-    let dirs = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&dirs).any(|dir| dir.join("nft").is_file()) {
+    if nft_program().is_file() {
         return Ok(());
     }
     Err(refused(

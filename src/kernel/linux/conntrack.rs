@@ -1,7 +1,7 @@
 //! Forgetting established flows, so that a link's end is felt at once and an address's next
 //! holder inherits nothing.
 //!
-//! Relies on `nf_conntrack_netlink.c`: entries are listed for each family and matched here,
+//! Relies on `nf_conntrack_netlink.c`: entries are listed by family and matched here,
 //! then deleted one by one by their original tuple and identity. An entry that went
 //! meanwhile is no matter.
 
@@ -49,18 +49,10 @@ pub enum Flows {
 }
 
 impl Flows {
-    fn families(self) -> &'static [i32] {
+    fn family(self) -> i32 {
         match self {
-            Self::Of(IpAddr::V4(_))
-            | Self::Between {
-                server: IpAddr::V4(_),
-                ..
-            } => &[libc::AF_INET],
-            Self::Of(IpAddr::V6(_))
-            | Self::Between {
-                server: IpAddr::V6(_),
-                ..
-            } => &[libc::AF_INET6],
+            Self::Of(ip) | Self::Between { server: ip, .. } if ip.is_ipv4() => libc::AF_INET,
+            Self::Of(_) | Self::Between { .. } => libc::AF_INET6,
         }
     }
 
@@ -93,6 +85,9 @@ struct Tuple {
     src_port: Option<u16>,
     dst_port: Option<u16>,
 }
+
+/// What names an entry, as attributes.
+type Name = Vec<(u16, Vec<u8>)>;
 
 struct Flow<'a> {
     orig: Tuple,
@@ -161,43 +156,48 @@ pub(super) fn forget_ports(
             })
         })
     };
-    forget_some(socket, &[libc::AF_INET, libc::AF_INET6], is_one)
+    forget_some(socket, libc::AF_UNSPEC, is_one)
 }
 
 /// Deletes the entries and returns how many there were.
 pub(super) fn forget(socket: &mut Nfnl, flows: Flows) -> io::Result<usize> {
-    forget_some(socket, flows.families(), |flow| flows.contain(flow))
+    forget_some(socket, flows.family(), |flow| flows.contain(flow))
 }
 
-fn forget_some(socket: &mut Nfnl, families: &[i32], is_one: impl Fn(&Flow<'_>) -> bool) -> io::Result<usize> {
-    let mut count = 0;
+/// Deletes the entries of the flows of any address, in one listing.
+pub(super) fn forget_addresses(socket: &mut Nfnl, ips: &[IpAddr]) -> io::Result<usize> {
+    forget_some(socket, libc::AF_UNSPEC, |flow| {
+        ips.iter().any(|ip| Flows::Of(*ip).contain(flow))
+    })
+}
+
+/// Lists a family, or with `AF_UNSPEC` both at once, and deletes what is one.
+fn forget_some(socket: &mut Nfnl, family: i32, is_one: impl Fn(&Flow<'_>) -> bool) -> io::Result<usize> {
     // A listing walks the whole table, however empty: milliseconds.
     if entries(socket)? == 0 {
         return Ok(0);
     }
-    for family in families {
-        let family = u8::try_from(*family).unwrap_or_default();
-        let names: Vec<Vec<(u16, Vec<u8>)>> = socket.dump(
-            |buffer, seq, flags| {
-                let open = buffer.message(MSG_GET, flags, seq, family, 0);
-                buffer.end_message(&open);
-            },
-            |m, found| {
-                let flow = flow(m.attributes());
-                if m.kind == MSG_NEW && is_one(&flow) {
-                    found.push(flow.name.iter().map(|(k, v)| (*k, v.to_vec())).collect());
-                }
-            },
+    let family = u8::try_from(family).unwrap_or_default();
+    let found: Vec<(u8, Name)> = socket.dump(
+        |buffer, seq, flags| {
+            let open = buffer.message(MSG_GET, flags, seq, family, 0);
+            buffer.end_message(&open);
+        },
+        |m, found| {
+            let flow = flow(m.attributes());
+            if m.kind == MSG_NEW && is_one(&flow) {
+                let name = flow.name.iter().map(|(k, v)| (*k, v.to_vec()));
+                found.push((m.family(), name.collect()));
+            }
+        },
+    )?;
+    for (family, name) in &found {
+        socket.ask(
+            |buffer, seq, flags| delete(buffer, seq, flags, *family, name),
+            |_| None::<()>,
         )?;
-        for name in &names {
-            socket.ask(
-                |buffer, seq, flags| delete(buffer, seq, flags, family, name),
-                |_| None::<()>,
-            )?;
-        }
-        count += names.len();
     }
-    Ok(count)
+    Ok(found.len())
 }
 
 /// How many flows the namespace tracks.

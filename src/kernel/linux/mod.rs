@@ -153,6 +153,16 @@ impl Linux {
         conntrack::forget(self.nft(at)?.socket(), flows).map_err(reading("the established flows"))
     }
 
+    /// Deletes the conntrack entries of all flows of these addresses of the host's containers, and
+    /// returns how many there were.
+    ///
+    /// # Errors
+    /// When the entries cannot be listed or one cannot be deleted.
+    pub fn forget_addresses(&mut self, ips: &[std::net::IpAddr]) -> Result<usize, Error> {
+        let socket = self.nft(&Place::Host)?.socket();
+        conntrack::forget_addresses(socket, ips).map_err(reading("the established flows"))
+    }
+
     /// Deletes the conntrack entries of flows to ports of the host, and returns how many there
     /// were: without `hosts` those that lead where the ports do; with the addresses of the host
     /// those that lead elsewhere.

@@ -53,7 +53,11 @@ pub(super) fn undo(moat: &mut Moat, key: &Key) -> Result<()> {
             moat.kernel.unplug(&Place::Host, &host)?;
         }
         fault::step("forgetting the addresses")?;
-        moat.forget_addresses(record.addresses.iter().map(IpNetwork::ip))?;
+        // Their next holders inherit none of their flows.
+        let ips: Vec<_> = record.addresses.iter().map(IpNetwork::ip).collect();
+        if !ips.is_empty() {
+            moat.kernel.forget_addresses(&ips)?;
+        }
         restore_bridge(moat, key, &record)?;
     }
     moat.end_removal(key)

@@ -2,7 +2,7 @@
 //! them, gone with the last.
 
 use crate::kernel::Kernel as _;
-use crate::kernel::linux::{Flows, PortFlow};
+use crate::kernel::linux::PortFlow;
 use crate::ops::context::{Moat, now};
 use crate::ops::error::{Error, Result};
 use crate::ops::fault;
@@ -154,14 +154,6 @@ impl Moat {
         let flows: Vec<PortFlow> = gone.iter().filter_map(port_flow).collect();
         if !flows.is_empty() {
             self.kernel.forget_port_flows(&flows, None)?;
-        }
-        Ok(())
-    }
-
-    /// Cuts the flows of addresses, so that their next holders inherit none.
-    pub(super) fn forget_addresses(&mut self, ips: impl Iterator<Item = std::net::IpAddr>) -> Result<()> {
-        for ip in ips {
-            self.kernel.forget_flows(&Place::Host, Flows::Of(ip))?;
         }
         Ok(())
     }

@@ -69,7 +69,11 @@ pub fn line(row: &Row, cells: &[Cell]) -> String {
         row.words,
         moat.text(),
         names.text(),
-        reference.text()
+        if row.chance {
+            "**not always**".to_owned()
+        } else {
+            reference.text()
+        }
     )
 }
 

@@ -23,13 +23,13 @@ pub const PART: Part = Part {
             "ADD killed at any moment, then DEL: nothing left, and ADD works again",
             killed_adding,
         )
-        .unlike("a veth pair or an address stays now and then"),
+        .not_always("a veth pair or an address stays"),
         Row::new(
             "78",
             "DEL killed at any moment, then DEL: nothing left",
             killed_removing,
         )
-        .unlike("rules stay now and then"),
+        .not_always("rules stay"),
         Row::new(
             "73",
             "a lock that is not given back is code 11 after a bounded time",

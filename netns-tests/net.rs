@@ -214,14 +214,14 @@ impl Capture {
     #[track_caller]
     pub fn nothing(&self, what: &str) {
         let packets = self.packets();
-        assert!(packets.is_empty(), "{what}: arrived: {packets:#?}");
+        assert!(packets.is_empty(), "{what}: {}{packets:#?}", harness::ARRIVED);
     }
 
     /// Fails unless a packet arrives.
     #[track_caller]
     pub fn something(&self, what: &str) {
         let came = until(Duration::from_secs(3), || !self.so_far().is_empty());
-        assert!(came, "{what}: nothing arrived; tcpdump said: {}", self.0.text());
+        assert!(came, "{what}: nothing came; tcpdump said: {}", self.0.text());
     }
 }
 

@@ -78,7 +78,11 @@ fn makes(lab: &Lab) -> Verdict {
 
 /// The interfaces on both sides, and the addresses given.
 fn look(lab: &Lab, id: &str) -> String {
-    let inside = lab.inside(id, "ip -o addr; ip -o link").stdout;
+    // The kernel's own link-local address is tentative for a while.
+    let inside = lab
+        .inside(id, "ip -o addr; ip -o link")
+        .stdout
+        .replace(" tentative", "");
     let leases = lab
         .sh("ls /var/lib/cni/networks/lab 2>/dev/null | grep -v last_reserved")
         .stdout;

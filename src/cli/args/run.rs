@@ -1,0 +1,133 @@
+//! `moat run` and `moat exec`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Start a container
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "moat run [OPTIONS] [--] COMMAND [ARG]...",
+    after_help = "Examples:\n  moat run --rm -it -- bash\n  moat run -d --name web -p 8080:80 --link db:5432/tcp -- nginx -g 'daemon off;'"
+)]
+pub struct Run {
+    /// Name; one is made up without
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Network, or `none` for loopback only
+    #[arg(long, default_value = "moat", hide_default_value = true)]
+    pub net: String,
+    /// In the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Remove it when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// A terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Labels, which links can name
+    #[arg(long = "label", value_name = "K=V")]
+    pub labels: Vec<String>,
+    /// Let it reach TO[:PORT[-END][/PROTO]]
+    #[arg(long = "link", value_name = "TARGET")]
+    pub links: Vec<String>,
+    /// [ADDR:]HOSTPORT[-END]:PORT[-END][/PROTO]
+    #[arg(short, long = "publish", value_name = "MAP")]
+    pub publish: Vec<String>,
+    /// Root; the host's own, copy-on-write, without
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
+    /// A variable of the environment
+    #[arg(short, long = "env", value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Variables from a file, one on a line
+    #[arg(long, value_name = "F")]
+    pub env_file: Vec<PathBuf>,
+    /// Bind SRC:DST[:ro]
+    #[arg(short, long = "volume", value_name = "MAP")]
+    pub volumes: Vec<String>,
+    /// Memory file system: DST[:size=S]
+    #[arg(long, value_name = "DST")]
+    pub tmpfs: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    /// Whom it runs as, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Host name; its name without
+    #[arg(long, value_name = "H")]
+    pub hostname: Option<String>,
+    /// Memory limit: bytes, or with k, m, g
+    #[arg(short, long, value_name = "MEM")]
+    pub memory: Option<String>,
+    /// CPUs, like 0.5
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Most processes
+    #[arg(long, value_name = "N")]
+    pub pids: Option<u64>,
+    /// A resource limit, like nofile=1024:4096
+    #[arg(long, value_name = "N=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// A capability more, or ALL
+    #[arg(long, value_name = "C")]
+    pub cap_add: Vec<String>,
+    /// A capability less, or ALL
+    #[arg(long, value_name = "C")]
+    pub cap_drop: Vec<String>,
+    /// No writing to the root file system
+    #[arg(long)]
+    pub read_only: bool,
+    /// The command is process 1 itself
+    #[arg(long, overrides_with = "init")]
+    pub no_init: bool,
+    #[arg(long, hide = true)]
+    pub init: bool,
+    /// IPv4 address; a free one without
+    #[arg(long, value_name = "A")]
+    pub ip: Option<String>,
+    /// IPv6 address; a free one without
+    #[arg(long, value_name = "A")]
+    pub ip6: Option<String>,
+    /// MAC address
+    #[arg(long, value_name = "M")]
+    pub mac: Option<String>,
+    /// Show a path of the host hidden otherwise
+    #[arg(long, value_name = "PATH")]
+    pub share: Vec<PathBuf>,
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND",
+        hide = true
+    )]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// A terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// A variable of the environment
+    #[arg(short, long = "env", value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Whom it runs as, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    pub name: String,
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}

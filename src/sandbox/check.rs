@@ -34,13 +34,32 @@ pub fn prepare(spec: &Spec) -> Result<()> {
             Files::of_this_root()?.resolve(spec.user.as_deref())?;
             command_on_host(spec)?;
         }
-        Root::Dir(dir) => match std::fs::metadata(dir) {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(not_a_dir("opening the root", dir)),
-            Err(source) => return Err(Error::path("opening the root", dir, source)),
-        },
+        Root::Dir(dir) => directory("opening the root", dir)?,
+        Root::Layers { image, layers } => {
+            // So many fit into the page of options that mount(2) takes.
+            if layers.is_empty() || layers.len() > MAX_LAYERS {
+                return Err(Error::invalid(
+                    "number of layers",
+                    format!("{image}: {}", layers.len()),
+                ));
+            }
+            for layer in layers {
+                directory("opening the layer", layer)?;
+            }
+        }
     }
     Ok(())
+}
+
+/// A page holds 4096 bytes, and the name of an open descriptor takes up to 19.
+pub const MAX_LAYERS: usize = 200;
+
+fn directory(what: &str, path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(not_a_dir(what, path)),
+        Err(source) => Err(Error::path(what, path, source)),
+    }
 }
 
 /// A command of the host view is the host's, unless something is mounted over it. Whether it may be executed

@@ -48,6 +48,12 @@ pub enum Root {
     Host { share: Vec<PathBuf> },
     /// A directory, copy-on-write: never written to.
     Dir(PathBuf),
+    /// The layers of an image, lowest first, copy-on-write: never written to.
+    Layers {
+        /// What the caller calls it.
+        image: String,
+        layers: Vec<PathBuf>,
+    },
 }
 
 /// A part of the host's tree mounted into the container.

@@ -43,7 +43,10 @@ pub(super) fn build(spec: &Spec) -> Result<Built> {
     let accounts = Files::of(&tree);
     kernel_file_systems(&tree)?;
     device::fill(&tree)?;
-    scratch(&tree, &accounts)?;
+    // An image says itself what is below /run and /tmp.
+    if spec.read_only || !matches!(spec.root, Root::Layers { .. }) {
+        scratch(&tree, &accounts)?;
+    }
     if let Root::Host { share } = &spec.root {
         mask::secrets(spec, &tree, share)?;
     }
@@ -53,6 +56,11 @@ pub(super) fn build(spec: &Spec) -> Result<Built> {
     }
     for wanted in &spec.volumes {
         volume::volume(&tree, wanted)?;
+    }
+    if let (Root::Layers { .. }, Some(dir)) = (&spec.root, &spec.workdir) {
+        // Images name working directories that nothing in them makes.
+        tree.dir(dir)
+            .map_err(|source| Error::path("creating", dir, source))?;
     }
     mask::kernel(&tree)?;
     Ok(Built { tree, accounts })

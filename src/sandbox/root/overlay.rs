@@ -50,10 +50,11 @@ pub fn mount_root(spec: &Spec) -> Result<Tree> {
     let target = spec.layer.join("root");
     make_dir(&target)?;
     let (lower, host) = match &spec.root {
-        Root::Host { .. } => (Path::new("/"), true),
-        Root::Dir(dir) => (dir.as_path(), false),
+        Root::Host { .. } => (vec![Path::new("/")], true),
+        Root::Dir(dir) => (vec![dir.as_path()], false),
+        Root::Layers { layers, .. } => (layers.iter().rev().map(PathBuf::as_path).collect(), false),
     };
-    let whole = overlay(lower, &spec.layer, &target);
+    let whole = overlay(&lower, &spec.layer, &target);
     let open = || Tree::open(&target).map_err(|source| Error::path("opening", &target, source));
     match whole {
         Ok(()) => {
@@ -84,7 +85,7 @@ pub fn overlay_part(spec: &Spec, tree: &Tree, part: &Path) -> Result<()> {
         path: part.to_owned(),
         source,
     })?;
-    overlay(part, &layer, &by_fd(&target))
+    overlay(&[part], &layer, &by_fd(&target))
 }
 
 fn parts_one_by_one(spec: &Spec, tree: &Tree) -> Result<()> {
@@ -118,8 +119,9 @@ fn bind_upper(layer: &Path, target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// One overlay: `lower` below, `layer/upper` on top.
-fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
+/// One overlay: `lowers` below, the topmost first, and `layer/upper` on top.
+fn overlay(lowers: &[&Path], layer: &Path, target: &Path) -> Result<()> {
+    let lower = lowers.first().copied().unwrap_or(Path::new("/"));
     let (upper, work) = (layer.join("upper"), layer.join("work"));
     // What an earlier mount left in `work` marks a volatile layer as unsafe after a crash; that is about
     // unwritten data, which this kernel still has.
@@ -132,10 +134,15 @@ fn overlay(lower: &Path, layer: &Path, target: &Path) -> Result<()> {
     }
     make_dir(&work)?;
     let open = |path: &Path| open_dir(path).map_err(|source| Error::path("opening", path, source));
-    let (lower_fd, upper_fd, work_fd) = (open(lower)?, open(&upper)?, open(&work)?);
+    let lower_fds: Vec<OwnedFd> = lowers.iter().map(|path| open(path)).collect::<Result<_>>()?;
+    let (upper_fd, work_fd) = (open(&upper)?, open(&work)?);
+    let below: Vec<String> = lower_fds
+        .iter()
+        .map(|fd| by_fd(fd).display().to_string())
+        .collect();
     let dirs = format!(
         "lowerdir={},upperdir={},workdir={}",
-        by_fd(&lower_fd).display(),
+        below.join(":"),
         by_fd(&upper_fd).display(),
         by_fd(&work_fd).display()
     );

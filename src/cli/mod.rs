@@ -5,6 +5,7 @@ mod cni;
 mod follow;
 mod gen_;
 mod graph;
+mod help;
 mod print;
 mod read;
 mod show;
@@ -44,7 +45,7 @@ fn command() -> clap::Command {
             }))
         });
     }
-    top
+    help::arrange(top)
 }
 
 /// Runs one command line; the exit status.

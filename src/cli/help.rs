@@ -1,0 +1,102 @@
+//! The two helps that a line for each command or option would make longer than a screen.
+//!
+//! A test below holds the texts against what clap knows: nothing is left out, nothing is made up.
+
+/// The commands, by what they are for.
+const COMMANDS: &str = "\
+Containers:
+  run, exec                 Start a container; run a further command in it
+  ps, inspect, logs         List containers; say all of one; print what it wrote
+  stop, kill, wait, rm      Ask it to end; send a signal; wait for it; remove it
+
+Networks and links:
+  net                       Make, list and remove networks
+  link, unlink, links       Let one container reach another; take that back; list
+  cni                       Serve podman, containerd, CRI-O and nerdctl as their plugin
+
+Answers:
+  why, reach, graph         Whether a flow may pass, and why; the whole matrix; a picture
+  doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
+
+  help                      `moat help COMMAND` says more of each";
+
+/// The options of `moat run`, by what they are for.
+const RUN: &str = "\
+Options:
+      --name NAME, --hostname H    Its name, and what it calls itself; made up without
+  -d, --detach    -i, --interactive    -t, --tty    --rm (remove it when it ends)
+      --label K=V                  Labels, which links can name
+Network:
+      --net NET                    Network, or `none` for loopback only
+      --link TARGET                Let it reach TO[:PORT[-END][/PROTO]]
+  -p, --publish MAP                [ADDR:]HOSTPORT[-END]:PORT[-END][/PROTO]
+      --ip A, --ip6 A, --mac M     Addresses; free ones without
+Files (without --rootfs the host's own tree, copy-on-write):
+      --rootfs DIR                 A directory as root, copy-on-write
+      --share PATH                 Show a path of the host hidden otherwise
+  -v, --volume MAP                 Bind SRC:DST[:ro]
+      --tmpfs DST                  Memory file system: DST[:size=S]
+      --read-only                  No writing to the root file system
+Process:
+  -e, --env K=V, --env-file F      Variables, each or from a file
+  -w, --workdir DIR                Working directory
+  -u, --user USER[:GROUP]          Whom it runs as, by name or number
+      --no-init                    The command is process 1 itself
+Limits and rights:
+  -m, --memory MEM, --cpus N, --pids N    Bytes or with k, m, g; like 0.5; processes
+      --ulimit N=SOFT[:HARD]       A resource limit, like nofile=1024:4096
+      --cap-add C, --cap-drop C    A capability more or less, or ALL
+
+      --dry-run                    Print the change as ip and nft lines, make none
+  -h, --help                       Print help";
+
+/// The whole command line with both texts in place.
+pub fn arrange(top: clap::Command) -> clap::Command {
+    let template =
+        |text: &str| format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{text}{{after-help}}");
+    top.help_template(template(&format!("{COMMANDS}\n\nOptions:\n{{options}}")))
+        .mut_subcommand("run", |run| run.help_template(template(RUN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    fn words(text: &str, of: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        text.split([' ', ',', '\n'])
+            .filter(|word| of(word))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn every_command_is_in_the_list() {
+        let top = crate::cli::command();
+        let known: BTreeSet<String> = top
+            .get_subcommands()
+            .filter(|c| !c.is_hide_set())
+            .map(|c| c.get_name().to_owned())
+            .chain(["help".to_owned()])
+            .collect();
+        let listed: BTreeSet<String> = super::COMMANDS
+            .lines()
+            .filter_map(|l| l.strip_prefix("  "))
+            .flat_map(|l| words(l.split("  ").next().unwrap_or(""), |w| !w.is_empty()))
+            .collect();
+        assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn every_option_of_run_is_in_the_list() {
+        let top = crate::cli::command();
+        let run = top.find_subcommand("run").expect("there is one");
+        let known: BTreeSet<String> = run
+            .get_arguments()
+            .filter(|a| !a.is_hide_set() && !a.is_global_set())
+            .filter_map(|a| a.get_long().map(|l| format!("--{l}")))
+            .chain(["--dry-run".to_owned(), "--help".to_owned()])
+            .collect();
+        let listed = words(super::RUN, |w| w.starts_with("--"));
+        assert_eq!(listed, known);
+    }
+}

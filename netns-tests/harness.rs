@@ -24,8 +24,8 @@ use crate::world::Mode;
 const LIMIT: Duration = Duration::from_mins(3);
 /// The same for one that says beforehand that it is long.
 const LONG: Duration = Duration::from_mins(10);
-/// How many at once, unless `--test-threads` says otherwise.
-const AT_ONCE: usize = 2;
+/// How many at once (they mostly wait), unless `--test-threads` says otherwise.
+const AT_ONCE: usize = 3;
 
 /// What a capture says about packets that should not have come.
 pub const ARRIVED: &str = "arrived: ";

@@ -116,7 +116,10 @@ fn short_lives(mode: Mode) {
     world.ok(&["rm", "x"]);
     world.ok(&["run", "-d", "--rm", "--name", "x", "--", "true"]);
     let gone = until(Duration::from_secs(3), || {
-        !world.ok(&["ps", "-a"]).contains(" x ")
+        world
+            .json(&["ps", "-a"])
+            .as_array()
+            .is_some_and(|all| all.len() == 1)
     });
     assert!(gone);
     world.is_clean();

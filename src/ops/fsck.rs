@@ -49,32 +49,27 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
     }
     let mut deserted = Vec::new();
     for c in moat.store.containers()? {
-        let alive = c.pid.is_some_and(|p| sandbox::is_alive(p.0, p.1));
-        if c.name.is_through_cni() {
-            if c.phase == Phase::Running && !moat.is_attached(&c.name)? {
-                report.findings.push(format!(
-                    "the namespace of `{}` is gone, and its runtime did not detach it",
-                    c.name
-                ));
-                deserted.push(c);
-            }
-        } else if c.phase == Phase::Running && !alive {
+        if c.name.is_through_cni() && c.phase == Phase::Running && !moat.is_attached(&c.name)? {
             report.findings.push(format!(
-                "container `{}` is recorded as running, and its process is gone",
+                "the namespace of `{}` is gone, and its runtime did not detach it",
                 c.name
             ));
+            deserted.push(c);
         }
     }
     report.findings.extend(stray_files(&moat)?);
-    // Ports of containers that died a moment ago are still on their way out.
+    let mut stuck = note_ends(&mut moat)?;
     let mut plan = difference(&mut moat)?;
+    // Containers end while one looks, and ports of those that did are still on their way out.
     for _ in 0..20 {
         if plan.is_empty() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
+        stuck = note_ends(&mut moat)?;
         plan = difference(&mut moat)?;
     }
+    report.findings.extend(stuck);
     let names = moat.names.clone();
     let router = moat.router_path().display().to_string();
     let renderer = Renderer {
@@ -99,6 +94,20 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
         report.fixed = true;
     }
     Ok(())
+}
+
+/// Notes what ended by itself, as every command does: that is no damage. What would not be noted.
+fn note_ends(moat: &mut Moat) -> Result<Vec<String>> {
+    let mut stuck = Vec::new();
+    for c in moat.store.running()? {
+        if let Err(e) = remove::note_exit(moat, &c) {
+            stuck.push(format!(
+                "container `{}` ended, and cannot be tidied up: {e}",
+                c.name
+            ));
+        }
+    }
+    Ok(stuck)
 }
 
 fn difference(moat: &mut Moat) -> Result<Plan> {

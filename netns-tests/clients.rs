@@ -50,25 +50,25 @@ state = "/run/containerd"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 "#;
 
-struct Machine {
-    rootfs: PathBuf,
+pub struct Machine {
+    pub rootfs: PathBuf,
 }
 
 /// A container of another runtime.
-struct Guest {
-    id: String,
-    ip4: String,
-    ip6: String,
-    ns: Ns,
+pub struct Guest {
+    pub id: String,
+    pub ip4: String,
+    pub ip6: String,
+    pub ns: Ns,
 }
 
 impl Guest {
-    fn ip(&self, family: u8) -> &str {
+    pub fn ip(&self, family: u8) -> &str {
         if family == 4 { &self.ip4 } else { &self.ip6 }
     }
 
     /// Reads the addresses in a process's namespace.
-    fn of(id: &str, pid: &str) -> Self {
+    pub fn of(id: &str, pid: &str) -> Self {
         let ns = Ns::at(format!("/proc/{pid}/ns/net"), "eth0");
         let ip = |family: u8| {
             let shown = ns.must(&format!("ip -{family} -o addr show dev eth0 scope global"));
@@ -86,7 +86,7 @@ impl Guest {
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = harness::dir();
         for part in ["etc", "opt"] {
             let line = format!(
@@ -120,31 +120,31 @@ impl Machine {
     }
 
     /// A `moat` command in the world that plugins use.
-    fn moat(&self, line: &str) -> Out {
+    pub fn moat(&self, line: &str) -> Out {
         let mut c = Command::new(env!("CARGO_BIN_EXE_moat"));
         Out::of(c.args(line.split_whitespace()).env_remove("MOAT_ROOT"))
     }
 
     #[track_caller]
-    fn ok(&self, line: &str) -> String {
+    pub fn ok(&self, line: &str) -> String {
         let out = self.moat(line);
         assert!(out.ok(), "moat {line}: {out:?}");
         out.stdout
     }
 
     #[track_caller]
-    fn json(&self, line: &str) -> Value {
+    pub fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.ok(line)).expect("JSON")
     }
 
     #[track_caller]
-    fn podman(&self, line: &str) -> String {
+    pub fn podman(&self, line: &str) -> String {
         Ns::host().must(&format!("podman {line} 2>&1")).trim().to_owned()
     }
 
     /// `podman run` of a container that only waits.
     #[track_caller]
-    fn run(&self, name: &str, options: &str) -> Guest {
+    pub fn run(&self, name: &str, options: &str) -> Guest {
         let rootfs = self.rootfs.display();
         self.podman(&format!(
             "run -d --name {name} {options} --rootfs {rootfs}:O sleep 1000"
@@ -153,7 +153,7 @@ impl Machine {
     }
 
     #[track_caller]
-    fn guest(&self, name: &str) -> Guest {
+    pub fn guest(&self, name: &str) -> Guest {
         let said = self.podman(&format!("inspect -f '{{{{.Id}}}} {{{{.State.Pid}}}}' {name}"));
         let (id, pid) = said.split_once(' ').expect("id and pid");
         Guest::of(id, pid)
@@ -161,7 +161,7 @@ impl Machine {
 
     /// Whether the world holds nothing any more: no attachment, no rule, no interface.
     #[track_caller]
-    fn is_empty(&self) {
+    pub fn is_empty(&self) {
         assert_eq!(self.json("ps -a --json"), json!([]));
         self.ok("fsck");
         let left = Ns::host().must("nft list tables; ip -br link show; ip rule");
@@ -171,7 +171,7 @@ impl Machine {
 }
 
 #[track_caller]
-fn apart(a: &Guest, b: &Guest) {
+pub fn apart(a: &Guest, b: &Guest) {
     for family in FAMILIES {
         let _server = b.ns.serve("tcp", any(family), 5432);
         assert!(!a.ns.pings(b.ip(family)), "ping {}", b.ip(family));
@@ -180,7 +180,7 @@ fn apart(a: &Guest, b: &Guest) {
 }
 
 #[track_caller]
-fn linked(a: &Guest, b: &Guest) {
+pub fn linked(a: &Guest, b: &Guest) {
     for family in FAMILIES {
         let _server = b.ns.start(&["serve", "tcp", any(family), "5432-5433"]);
         assert!(a.ns.reaches("tcp", b.ip(family), 5432), "tcp {}", b.ip(family));
@@ -378,7 +378,7 @@ fn containerd(_: Mode) {
 }
 
 /// A container that waits, in namespaces of its own and without limits.
-fn oci(rootfs: &std::path::Path) -> Value {
+pub fn oci(rootfs: &std::path::Path) -> Value {
     let kinds = ["pid", "network", "mount", "ipc", "uts"];
     json!({
         "ociVersion": "1.0.2",

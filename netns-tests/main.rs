@@ -39,6 +39,7 @@ mod faulty;
 mod fuzz;
 mod harness;
 mod heal;
+mod hook;
 mod host;
 mod input;
 mod links;
@@ -82,6 +83,7 @@ fn main() {
         chain_faults::STORIES,
         clients::STORIES,
         cni_many::STORIES,
+        hook::STORIES,
         conformance::STORIES,
     ]
     .concat();

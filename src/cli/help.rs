@@ -12,7 +12,7 @@ Containers:
 Networks and links:
   net                       Make, list and remove networks
   link, unlink, links       Let one container reach another; take that back; list
-  cni                       Serve podman, containerd, CRI-O and nerdctl as their plugin
+  cni, hook                 Serve podman, containerd, CRI-O and nerdctl as their plugin, or as an OCI hook
 
 Answers:
   why, reach, graph         Whether a flow may pass, and why; the whole matrix; a picture

@@ -6,6 +6,7 @@ mod follow;
 mod gen_;
 mod graph;
 mod help;
+mod hook;
 mod print;
 mod read;
 mod show;
@@ -116,6 +117,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         Command::Wait { target, timeout } => wait(place, &target, &timeout, p),
         Command::Net(net) => network(place, net, dry, p),
         Command::Cni(cni) => cni::run(cni, dry, p),
+        Command::Hook(hook) => hook::run(place, hook, dry, p),
         Command::Link {
             from,
             to,

@@ -68,8 +68,8 @@ impl End {
         if s.matches(':').count() > 1 && looks_like_range(s) {
             return Ok((s.parse()?, Service::Any));
         }
-        // `label:` and `cni:` bring a colon of their own.
-        let own = ["label:", "cni:"]
+        // `label:`, `cni:` and `oci:` bring a colon of their own.
+        let own = ["label:", "cni:", "oci:"]
             .iter()
             .find(|p| s.starts_with(**p))
             .map_or(0, |p| p.len());
@@ -163,6 +163,7 @@ mod tests {
             ("label:app=db:80-81", "label:app=db 80-81/tcp"),
             ("label:app=db", "label:app=db any"),
             ("cni:net/1f:53/udp", "cni:net/1f 53/udp"),
+            ("oci:1f:53/udp", "oci:1f 53/udp"),
             ("host:22", "host 22/tcp"),
             ("db:icmp", "db icmp"),
             ("10.0.0.0/8:443/tcp", "10.0.0.0/8 443/tcp"),

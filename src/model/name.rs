@@ -23,6 +23,8 @@ pub enum NameError {
 
 /// What the names of containers that came through CNI begin with.
 const CNI: &str = "cni:";
+/// The same for those that came through the OCI hook.
+const OCI: &str = "oci:";
 
 impl Name {
     /// The name of an interface of a container that came through CNI: `cni:NETWORK/ID`, and of
@@ -35,10 +37,19 @@ impl Name {
         format!("{CNI}{network}/{id}{ifname}").parse()
     }
 
-    /// Whether it is the name of a container that came through CNI: somebody else's process.
+    /// The name of a container that came through the OCI hook: `oci:ID`.
+    ///
+    /// # Errors
+    /// When the id is no word of a name.
+    pub fn through_hook(id: &str) -> Result<Self, NameError> {
+        format!("{OCI}{id}").parse()
+    }
+
+    /// Whether it is the name of another runtime's container, which came through CNI or through
+    /// the OCI hook: somebody else's process.
     #[must_use]
-    pub fn is_through_cni(&self) -> bool {
-        self.0.starts_with(CNI)
+    pub fn is_anothers(&self) -> bool {
+        self.0.starts_with(CNI) || self.0.starts_with(OCI)
     }
 
     #[must_use]
@@ -52,13 +63,14 @@ impl FromStr for Name {
 
     fn from_str(s: &str) -> Result<Self, NameError> {
         // `cni:NETWORK/ID` names a container that came through CNI, `cni:NETWORK/ID/IFNAME` a
-        // further interface of it on the same network; the parts obey the same rule.
-        let parts: Vec<&str> = s
-            .strip_prefix(CNI)
-            .map_or(vec![s], |rest| rest.split('/').collect());
-        let through_cni = s.starts_with(CNI);
-        let limit = if through_cni { 255 } else { 63 };
-        let count = if through_cni { 2..=3 } else { 1..=1 };
+        // further interface of it on the same network, `oci:ID` one that came through the hook;
+        // the parts obey the same rule.
+        let (rest, count, limit) = match (s.strip_prefix(CNI), s.strip_prefix(OCI)) {
+            (Some(rest), _) => (rest, 2..=3, 255),
+            (_, Some(rest)) => (rest, 1..=1, 255),
+            _ => (s, 1..=1, 63),
+        };
+        let parts: Vec<&str> = rest.split('/').collect();
         if !count.contains(&parts.len()) || parts.iter().any(|p| !is_plain(p, limit)) {
             return Err(NameError::Form(s.chars().take(80).collect()));
         }
@@ -113,6 +125,7 @@ mod tests {
             "9",
             "cni:podman/3f2a9c",
             "cni:podman/3f2a9c/net1",
+            "oci:3f2a9c",
         ] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }
@@ -129,6 +142,9 @@ mod tests {
             "cni:/x",
             "cni:x/y/z/w",
             "cni:x/y/",
+            "oci:",
+            "oci:x/y",
+            "oci:cni:x",
             "é",
             &"a".repeat(64),
         ] {

@@ -131,7 +131,7 @@ impl Moat {
             return Ok(());
         };
         // A namespace that lives on shows what a command made that died making the world.
-        let live = self.store.meta("live")?.is_some() || name.is_through_cni();
+        let live = self.store.meta("live")?.is_some() || name.is_anothers();
         let mut port = None;
         // Until the endpoint is forgotten, so that nobody opens anything to it in between.
         let links = self.locks.links()?;
@@ -156,7 +156,7 @@ impl Moat {
             self.leave_side(&e)?;
             self.forget(&e)?;
             port = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
-            if let Some(veth) = port.take_if(|_| name.is_through_cni()) {
+            if let Some(veth) = port.take_if(|_| name.is_anothers()) {
                 // Its namespace lives on, or is gone without anybody to wait for.
                 self.apply(&Plan(vec![Step::Del(veth)]))?;
             }

@@ -49,7 +49,7 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
     }
     let mut deserted = Vec::new();
     for c in moat.store.containers()? {
-        if c.name.is_through_cni() && c.phase == Phase::Running && !moat.is_attached(&c.name)? {
+        if c.name.is_anothers() && c.phase == Phase::Running && !moat.is_attached(&c.name)? {
             report.findings.push(format!(
                 "the namespace of `{}` is gone, and its runtime did not detach it",
                 c.name

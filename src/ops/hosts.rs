@@ -1,13 +1,15 @@
 //! Names: each container's `/etc/hosts` holds itself and the containers it is linked to.
 //!
 //! The file is bound into the container, so it is written in place, under the store's write
-//! lock: whoever writes last has read last.
+//! lock: whoever writes last has read last. In the file of another runtime only the lines between
+//! two marks are ours.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use super::context::{Moat, now, state};
 use super::error::Result;
@@ -29,13 +31,22 @@ impl Moat {
                 let Some(c) = store.container(name.as_str())? else {
                     continue;
                 };
-                let path = dir.join("containers").join(&c.id).join("hosts");
+                let theirs = hosts_of_runtime(&c.spec);
+                let path = theirs
+                    .clone()
+                    .unwrap_or_else(|| dir.join("containers").join(&c.id).join("hosts"));
                 let (world, _) = store.around(&[name], now())?;
                 let Some(e) = world.endpoints.get(name) else {
                     continue;
                 };
                 let hostname = hostname_of(&c.spec).unwrap_or_else(|| name.to_string());
-                let text = hosts_file(&kernel_names, &world, e, &hostname);
+                let text = match &theirs {
+                    None => hosts_file(&kernel_names, &world, e, &hostname),
+                    Some(path) => match bounded(path) {
+                        Some(before) => between_marks(&before, &peers_text(&kernel_names, &world, e)),
+                        None => continue,
+                    },
+                };
                 match OpenOptions::new()
                     .write(true)
                     .custom_flags(libc::O_NOFOLLOW)
@@ -60,6 +71,38 @@ fn hostname_of(spec: &str) -> Option<String> {
     Some(value.get("hostname")?.as_str()?.to_owned())
 }
 
+/// The file that another runtime binds over `/etc/hosts` of a container.
+fn hosts_of_runtime(spec: &str) -> Option<PathBuf> {
+    let value: serde_json::Value = serde_json::from_str(spec).ok()?;
+    Some(value.get("hosts_of_runtime")?.as_str()?.into())
+}
+
+/// A file that a container may write to: only one of a sane kind and size is read.
+fn bounded(path: &Path) -> Option<String> {
+    let is_sane = |m: std::fs::Metadata| m.is_file() && m.len() < MOST_HOSTS;
+    path.symlink_metadata().ok().filter(|m| is_sane(m.clone()))?;
+    std::fs::read_to_string(path).ok()
+}
+
+const MOST_HOSTS: u64 = 1 << 20;
+const BEGIN: &str = "# what follows is moat's: containers that this one is linked to\n";
+const END: &str = "# end of moat's part\n";
+
+/// A text with ours in place of what was between the marks, or at its end.
+fn between_marks(before: &str, ours: &str) -> String {
+    let (head, rest) = before.split_once(BEGIN).unwrap_or((before, ""));
+    let tail = rest.split_once(END).map_or("", |(_, tail)| tail);
+    let newline = if head.is_empty() || head.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    if ours.is_empty() {
+        return format!("{head}{tail}");
+    }
+    format!("{head}{newline}{BEGIN}{ours}{END}{tail}")
+}
+
 /// The text of one container's hosts file.
 #[must_use]
 pub fn hosts_file(names: &Names, world: &World, e: &Endpoint, hostname: &str) -> String {
@@ -72,6 +115,12 @@ pub fn hosts_file(names: &Names, world: &World, e: &Endpoint, hostname: &str) ->
         };
         let _ = writeln!(text, "{ip}\t{hostname}{also}");
     }
+    text + &peers_text(names, world, e)
+}
+
+/// The lines of the containers it is linked to, and of the host.
+fn peers_text(names: &Names, world: &World, e: &Endpoint) -> String {
+    let mut text = String::new();
     let mut peers: BTreeMap<&Name, &Endpoint> = BTreeMap::new();
     let mut host = false;
     for link in world.links.iter().filter(|l| e.is(&l.from)) {
@@ -98,7 +147,7 @@ pub fn hosts_file(names: &Names, world: &World, e: &Endpoint, hostname: &str) ->
 /// The words by which a peer is found: the name, or those its runtime gave it.
 fn called(peer: &Endpoint) -> String {
     let name = peer.container.as_str();
-    match (peer.container.is_through_cni(), peer.aliases.is_empty()) {
+    match (peer.container.is_anothers(), peer.aliases.is_empty()) {
         (true, false) => peer.aliases.join(" "),
         (true, true) => name.split('/').nth(1).unwrap_or(name).to_owned(),
         (false, _) => name.to_owned(),
@@ -128,5 +177,25 @@ pub fn resolv_conf(internal: bool) -> String {
         own
     } else {
         keep(read(stub_free))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_others_stay() {
+        let theirs = "127.0.0.1\tlocalhost";
+        let with = between_marks(theirs, "10.9.0.2\tdb\n");
+        assert_eq!(with, format!("{theirs}\n{BEGIN}10.9.0.2\tdb\n{END}"));
+        let more = format!("{with}192.0.2.1\tadded\n");
+        let other = between_marks(&more, "10.9.0.3\tweb\n");
+        assert_eq!(
+            other,
+            format!("{theirs}\n{BEGIN}10.9.0.3\tweb\n{END}192.0.2.1\tadded\n")
+        );
+        assert_eq!(between_marks(&other, ""), format!("{theirs}\n192.0.2.1\tadded\n"));
+        assert_eq!(between_marks(theirs, ""), theirs);
     }
 }

@@ -104,7 +104,7 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
         pid: c.pid.filter(|_| c.phase == Phase::Running).map(|p| p.0),
         status: match c.phase {
             Phase::Creating => "created",
-            Phase::Running if c.name.is_through_cni() && !moat.is_attached(&c.name)? => "exited",
+            Phase::Running if c.name.is_anothers() && !moat.is_attached(&c.name)? => "exited",
             Phase::Running => "running",
             Phase::Exited | Phase::Removing => "exited",
         },

@@ -1,5 +1,6 @@
 //! One use case a file; the only layer that joins store, kernel and sandbox.
 
+pub mod annotation;
 mod attach;
 pub mod classic;
 pub mod cni;
@@ -11,6 +12,7 @@ pub mod fault;
 pub mod fsck;
 mod gc;
 mod generation;
+pub mod hook;
 pub mod hosts;
 pub mod life;
 pub mod link;

@@ -73,13 +73,13 @@ pub fn remove(moat: &mut Moat, c: &Container, force: bool) -> Result<()> {
     let alive = c
         .pid
         .is_some_and(|(pid, started)| sandbox::is_alive(pid, started));
-    if c.name.is_through_cni() && !force && c.phase == Phase::Running {
+    if c.name.is_anothers() && !force && c.phase == Phase::Running {
         let hint = format!(
             "its runtime removes it; `moat rm -f {}` takes its network away at once",
             c.name
         );
         return Err(Error::Refused {
-            what: "it came through CNI".into(),
+            what: "it is another runtime's".into(),
             hint,
         });
     }
@@ -130,8 +130,9 @@ pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
     Ok(())
 }
 
+/// Nothing is done to processes of another runtime.
 fn kill_and_wait(c: &Container) -> Result<()> {
-    if let Some((pid, started)) = c.pid {
+    if let Some((pid, started)) = c.pid.filter(|_| !c.name.is_anothers()) {
         if let Ok(spec) = serde_json::from_str::<Spec>(&c.spec) {
             // Gone already is what is wanted.
             let _ = sandbox::kill_all(&spec, pid, started);
@@ -162,7 +163,8 @@ pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
     let Some((pid, started)) = c.pid else {
         return Ok(false);
     };
-    if sandbox::is_alive(pid, started) {
+    // Another runtime may leave its process a zombie for long: there the namespace tells.
+    if sandbox::is_alive(pid, started) && (!c.name.is_anothers() || moat.is_attached(&c.name)?) {
         return Ok(false);
     }
     if c.auto_remove {
@@ -287,12 +289,12 @@ impl Moat {
     /// A container whose processes are ours, by name or id.
     ///
     /// # Errors
-    /// [`Error::Unknown`], or it came through CNI.
+    /// [`Error::Unknown`], or it is another runtime's.
     pub fn find_own(&self, key: &str) -> Result<Container> {
         let c = self.find(key)?;
-        if c.name.is_through_cni() {
+        if c.name.is_anothers() {
             return Err(Error::Refused {
-                what: format!("`{}` came through CNI: its processes are its runtime's", c.name),
+                what: format!("`{}` is another runtime's: so are its processes", c.name),
                 hint: "ask the runtime that started it".into(),
             });
         }

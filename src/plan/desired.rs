@@ -461,7 +461,7 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
             iface: inside.to_owned(),
         },
     ]);
-    if !e.container.is_through_cni() {
+    if !e.container.is_anothers() {
         s.extend(own_namespace(sandbox));
     }
     let table = names.route_table;

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it.
 
 mod cni;
+mod hook;
 mod net;
 mod run;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use cni::{Caller, Cni};
+pub use hook::{Hook, What as HookWhat};
 pub use net::{Net, Policy, RouterKind};
 pub use run::{Exec, Run};
 
@@ -222,6 +224,7 @@ pub enum Command {
         #[arg(long)]
         fix: bool,
     },
+    Hook(Hook),
     /// Remove what nobody owns any more
     #[command(after_help = "Examples:\n  moat gc\n  moat gc --json")]
     Gc,

@@ -17,11 +17,9 @@ use crate::model::{
     DefaultPolicy, End, EndError, ExtraRoute, Family, Name, Ports, Router, Service, Subnet, overlaps,
 };
 use crate::ops::PortMap;
+use crate::ops::annotation::{self, LABELS, LABELS_FORM, LINKS};
 use crate::ops::classic::bandwidth::{Limit, Limits};
-use crate::ops::cni::{Id, NetworkWish, PLUGIN, Request};
-
-const LABELS: &str = "moat.dev/labels";
-const LINKS: &str = "moat.dev/links";
+use crate::ops::cni::{Id, NetworkWish, PLUGIN, Request, Via};
 
 /// The network of a call.
 ///
@@ -58,8 +56,11 @@ pub fn request(call: &Call) -> Result<Request> {
             network: network(call)?,
             container: call.container.clone(),
             ifname: call.ifname.clone(),
+            via: Via::Cni,
         },
         netns: netns.ok_or_else(|| Error::new(code::ENVIRONMENT, "CNI_NETNS is missing"))?,
+        process: None,
+        hosts: None,
         network: wish(call)?,
         addresses: one_a_family(wishes.ips.iter().map(|ip| ip.address))?,
         pools: pools(call, &runtime)?,
@@ -283,7 +284,7 @@ fn aliases(call: &Call, runtime: &Runtime) -> Vec<String> {
     let words = (runtime.aliases.iter().cloned())
         .chain(pod.map(str::to_owned))
         .chain(with_namespace.map(|(pod, namespace)| format!("{pod}.{namespace}")));
-    for word in words.filter(|w| w.parse::<Name>().is_ok_and(|n| !n.is_through_cni())) {
+    for word in words.filter(|w| w.parse::<Name>().is_ok_and(|n| !n.is_anothers())) {
         if !all.contains(&word) {
             all.push(word);
         }
@@ -291,35 +292,19 @@ fn aliases(call: &Call, runtime: &Runtime) -> Vec<String> {
     all
 }
 
-/// `a=b,c=d`, or an object as JSON.
+/// The labels of the annotations.
 fn annotated_labels(runtime: &Runtime) -> Result<BTreeMap<String, String>> {
-    let Some(text) = runtime.annotations.get(LABELS) else {
-        return Ok(BTreeMap::new());
-    };
-    if text.trim_start().starts_with('{') {
-        let read = serde_json::from_str(text);
-        return read.map_err(|_| annotation(LABELS, text, "`a=b,c=d`, or a JSON object of texts"));
-    }
-    let pairs = text.split(',').map(str::trim).filter(|p| !p.is_empty());
-    let pair = |p: &str| match p.split_once('=') {
-        Some((k, v)) if !k.trim().is_empty() => Ok((k.trim().to_owned(), v.trim().to_owned())),
-        _ => Err(annotation(LABELS, text, "`a=b,c=d`, or a JSON object of texts")),
-    };
-    pairs.map(pair).collect()
+    let text = runtime.annotations.get(LABELS).map_or("", String::as_str);
+    annotation::labels(text).ok_or_else(|| wrong(LABELS, text, LABELS_FORM))
 }
 
-/// `db:5432/tcp,label:app=x:80`: links from the container.
+/// The links of the annotations, from the container.
 fn annotated_links(runtime: &Runtime) -> Result<Vec<(End, Service)>> {
-    let Some(text) = runtime.annotations.get(LINKS) else {
-        return Ok(vec![]);
-    };
-    let targets = text.split(',').map(str::trim).filter(|t| !t.is_empty());
-    targets
-        .map(|t| End::with_service(t).map_err(|e| annotation(LINKS, text, &e.to_string())))
-        .collect()
+    let text = runtime.annotations.get(LINKS).map_or("", String::as_str);
+    annotation::links(text).map_err(|e| wrong(LINKS, text, &e.to_string()))
 }
 
-fn annotation(key: &str, value: &str, expected: &str) -> Error {
+fn wrong(key: &str, value: &str, expected: &str) -> Error {
     let msg = format!("annotation {key}: {expected}: {:?}", Value::from(value));
     Error::new(code::CONFIG, msg)
 }

@@ -13,7 +13,7 @@ use super::call::{Call, Verb};
 use super::delegate::Delegate;
 use super::error::{Error, Result, code};
 use super::result::{Interface, Ip, Outcome, Route};
-use crate::ops::cni::{self, Attached, Expected, Id, Request};
+use crate::ops::cni::{self, Attached, Expected, Id, Request, Via};
 use crate::ops::{DEFAULT_DATA, DEFAULT_ROOT, Where};
 
 /// The type `moat`.
@@ -145,6 +145,7 @@ fn id(call: &Call) -> Result<Id> {
         network: config::network(call)?,
         container: call.container.clone(),
         ifname: call.ifname.clone(),
+        via: Via::Cni,
     })
 }
 

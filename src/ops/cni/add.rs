@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{Attached, Id, PLUGIN, Record, Request, lives, network, of, refused};
+use super::{Attached, Guest, Id, PLUGIN, Record, Request, Via, lives, network, of, refused};
 use crate::kernel::linux::cookie_of;
 use crate::model::{End, ExtraRoute, Family, Link, Name, Network};
 use crate::ops::classic::bandwidth::Limits;
@@ -46,7 +46,7 @@ pub fn add(place: &Where, request: &Request) -> Result<Attached> {
     start(&mut moat, request).map_err(|e| e.while_doing(wanted))
 }
 
-pub(super) fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
+pub(in crate::ops) fn start(moat: &mut Moat, request: &Request) -> Result<Attached> {
     let found = look(moat, request)?;
     publish::check_free(&request.ports).map_err(|e| e.coded(101))?;
     let entered = match record(moat, request, &found) {
@@ -111,14 +111,19 @@ fn record(moat: &mut Moat, request: &Request, found: &Found) -> Result<Entered> 
 }
 
 fn enter(moat: &Moat, s: &Store, request: &Request, found: &Found) -> Result<Option<Entered>> {
-    let Some(network) = network::find_or_make(moat, s, &request.id.network, &request.network)? else {
-        return Ok(None);
+    let network = match request.id.via {
+        Via::Cni => network::find_or_make(moat, s, &request.id.network, &request.network)?,
+        Via::Hook => network::find_known(moat, s, &request.id.network)?,
     };
+    let Some(network) = network else { return Ok(None) };
     let name = is_new(s, &request.id)?;
     for ip in &request.addresses {
         net::check_address(&network, *ip)?;
     }
     s.add_container(&container(moat, &name, request)?)?;
+    if let Some((pid, started)) = request.process {
+        s.set_process(&name, pid, started)?;
+    }
     let wish = NewEndpoint {
         addresses: request.addresses.clone(),
         pools: request.pools.clone(),
@@ -226,9 +231,12 @@ fn container(moat: &Moat, name: &Name, request: &Request) -> Result<Container> {
         exit_code: None,
         created: now(),
         finished: None,
-        auto_remove: false,
+        auto_remove: request.process.is_some(),
         labels: request.labels.clone(),
-        spec: json(&request.id)?,
+        spec: json(&Guest {
+            id: &request.id,
+            hosts_of_runtime: request.hosts.as_deref(),
+        })?,
     })
 }
 
@@ -268,7 +276,8 @@ fn attach(
     }
     fault::step("opening the links of the configuration")?;
     link::open_all(moat, new_links)?;
-    let peers = moat.who_names(name)?;
+    let mut peers = moat.who_names(name)?;
+    peers.push(name.clone());
     moat.refresh_hosts(&peers)?;
     let attached = describe(moat, name, network)?;
     fault::step("noting that it is attached")?;

@@ -1,6 +1,6 @@
 //! GC: which attachments of a network nobody wants any more.
 
-use super::{Id, PLUGIN, of};
+use super::{Id, PLUGIN, Via, of};
 use crate::model::Name;
 use crate::ops::context::Where;
 use crate::ops::error::Result;
@@ -17,12 +17,13 @@ pub fn stale(place: &Where, network: &Name, valid: &[(String, String)]) -> Resul
         network: network.clone(),
         container: a.key.container,
         ifname: a.key.ifname,
+        via: Via::Cni,
     });
     let containers = moat.store.containers()?;
     let attached = containers
         .iter()
         .filter_map(of)
-        .filter(|id| id.network == *network);
+        .filter(|id| id.network == *network && id.via == Via::Cni);
     let mut all: Vec<Id> = Vec::new();
     for id in recorded.chain(attached) {
         let is_valid = valid

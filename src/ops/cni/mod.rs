@@ -2,9 +2,10 @@
 //!
 //! One is a row in `containers` named `cni:NETWORK/ID`, an endpoint that knows its namespace,
 //! and a row in `attachments` from which DEL works alone. The namespace and its processes
-//! are the runtime's: nothing here starts, ends or waits for one.
+//! are the runtime's: nothing here starts, ends or waits for one. What the OCI hook attaches
+//! (`ops::hook`) is recorded in the same way, as `oci:ID`.
 
-mod add;
+pub(super) mod add;
 mod check;
 mod del;
 mod gc;
@@ -40,18 +41,33 @@ pub use status::status;
 
 /// The type under which attachments are recorded.
 pub const PLUGIN: &str = "moat";
+/// The same for those of the OCI hook: no GC of a network's configuration speaks of them.
+const HOOK: &str = "oci";
 
 /// How long a call waits for others before it asks the runtime to try again.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// By which way a container of another runtime came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// Its runtime calls DEL.
+    #[default]
+    Cni,
+    /// The OCI hook: it goes with its first process, whether anybody says so or not.
+    Hook,
+}
 
 /// Which interface of which container, on which network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Id {
     pub network: Name,
-    /// `CNI_CONTAINERID`.
+    /// `CNI_CONTAINERID`, or the id in the OCI state.
     pub container: String,
     /// `CNI_IFNAME`.
     pub ifname: String,
+    #[serde(default)]
+    pub via: Via,
 }
 
 /// What ADD asks for.
@@ -60,6 +76,10 @@ pub struct Request {
     pub id: Id,
     /// `CNI_NETNS`.
     pub netns: PathBuf,
+    /// Its first process and that one's start time, where it is known: the attachment goes with it.
+    pub process: Option<(i32, u64)>,
+    /// The file that its runtime binds over `/etc/hosts`, where it is known.
+    pub hosts: Option<PathBuf>,
     pub network: NetworkWish,
     /// At most one of each family; the others are chosen, from `pools` if there are any.
     pub addresses: Vec<IpAddr>,
@@ -110,8 +130,12 @@ struct Record {
 
 impl Id {
     fn key(&self) -> AttachmentKey {
+        let plugin = match self.via {
+            Via::Cni => PLUGIN,
+            Via::Hook => HOOK,
+        };
         AttachmentKey {
-            plugin: PLUGIN.to_owned(),
+            plugin: plugin.to_owned(),
             network: self.network.to_string(),
             container: self.container.clone(),
             ifname: self.ifname.clone(),
@@ -120,6 +144,10 @@ impl Id {
 
     /// The container's name if this is its first interface on the network, and otherwise.
     fn names(&self) -> Result<[Name; 2]> {
+        if self.via == Via::Hook {
+            let only = Name::through_hook(&self.container)?;
+            return Ok([only.clone(), only]);
+        }
         let named = |ifname| Name::through_cni(&self.network, &self.container, ifname);
         Ok([named(None)?, named(Some(self.ifname.as_str()))?])
     }
@@ -145,11 +173,20 @@ impl Id {
     }
 }
 
+/// What is in `containers.spec`.
+#[derive(Serialize)]
+struct Guest<'a> {
+    #[serde(flatten)]
+    id: &'a Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts_of_runtime: Option<&'a Path>,
+}
+
 /// The interface that a container's record stands for; `None` for a container of our own.
-fn of(c: &Container) -> Option<Id> {
+pub(super) fn of(c: &Container) -> Option<Id> {
     serde_json::from_str(&c.spec)
         .ok()
-        .filter(|_| c.name.is_through_cni())
+        .filter(|_| c.name.is_anothers())
 }
 
 /// What its runtime calls a container; `None` for one of our own.

@@ -59,6 +59,17 @@ pub(super) fn find_or_make(
     Ok(Some(network))
 }
 
+/// The network of this name for a container that brings no configuration: it must be there,
+/// except the default one. `None` as for [`find_or_make`].
+pub(super) fn find_known(moat: &Moat, s: &Store, name: &Name) -> Result<Option<Network>> {
+    if s.network(name)?.is_none() && !moat.knows_host {
+        return Ok(None);
+    }
+    let network = net::find_or_default(moat, s, name)?;
+    agrees(&network, &NetworkWish::default())?;
+    Ok(Some(network))
+}
+
 fn with_gateways(mut network: Network, gateways: &[IpAddr]) -> Result<Network> {
     for gateway in gateways {
         let subnet = network.subnets.iter().find(|s| s.contains(*gateway));

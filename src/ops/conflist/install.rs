@@ -116,7 +116,7 @@ fn put(request: &Request, dry: bool) -> Result<Installed> {
     Ok(installed)
 }
 
-fn refuse_foreign(path: &Path, ours: impl Fn(&Path) -> bool) -> Result<()> {
+pub(in crate::ops) fn refuse_foreign(path: &Path, ours: impl Fn(&Path) -> bool) -> Result<()> {
     if path.symlink_metadata().is_err() || ours(path) {
         return Ok(());
     }
@@ -138,7 +138,7 @@ fn refuse_namesake(dir: &Path, own: &Path, name: &str) -> Result<()> {
     }
 }
 
-fn json(file: &Path) -> Value {
+pub(in crate::ops) fn json(file: &Path) -> Value {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
@@ -155,7 +155,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Makes something beside `path`, then gives it that name.
-fn replace(path: &Path, make: impl Fn(&Path) -> std::io::Result<()>) -> Result<()> {
+pub(in crate::ops) fn replace(path: &Path, make: impl Fn(&Path) -> std::io::Result<()>) -> Result<()> {
     let mut new = path.as_os_str().to_owned();
     // No caller reads a file that ends so.
     new.push(format!(".{}.tmp", std::process::id()));
@@ -192,7 +192,7 @@ pub fn contents(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).map_err(|e| file_error(file, &e))
 }
 
-fn file_error(file: &Path, e: &std::io::Error) -> Error {
+pub(in crate::ops) fn file_error(file: &Path, e: &std::io::Error) -> Error {
     Error::Input {
         value: file.display().to_string(),
         reason: e.to_string(),

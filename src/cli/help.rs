@@ -42,6 +42,10 @@ Process:
   -w, --workdir DIR                Working directory
   -u, --user USER[:GROUP]          Whom it runs as, by name or number
       --no-init                    The command is process 1 itself
+      --restart WHEN               Start it again: no, on-failure[:N], always
+      --health-cmd CMD             Check it so; --health-interval D, --health-timeout D,
+                                   --health-retries N, --health-start-period D
+      --stop-signal SIG, --log-size SIZE      TERM and 16m without
 Limits and rights:
   -m, --memory MEM, --cpus N, --pids N    Bytes or with k, m, g; like 0.5; processes
       --ulimit N=SOFT[:HARD]       A resource limit, like nofile=1024:4096

@@ -114,7 +114,11 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
                 .for_each(|n| p.say(format!("removed {n}")));
             Ok(0)
         }
-        Command::Wait { target, timeout } => wait(place, &target, &timeout, p),
+        Command::Wait {
+            target,
+            healthy,
+            timeout,
+        } => wait(place, &target, healthy, &timeout, p),
         Command::Net(net) => network(place, net, dry, p),
         Command::Cni(cni) => cni::run(cni, dry, p),
         Command::Hook(hook) => hook::run(place, hook, dry, p),
@@ -207,7 +211,7 @@ fn planned(place: &Where, p: &Printer, plan: Option<ops::Plan>) -> Result<i32> {
     Ok(0)
 }
 
-fn wait(place: &Where, target: &str, timeout: &str, p: &Printer) -> Result<i32> {
+fn wait(place: &Where, target: &str, healthy: bool, timeout: &str, p: &Printer) -> Result<i32> {
     let (end, service) = End::with_service(target)?;
     let End::Container(name) = end else {
         let (value, reason) = (target.to_owned(), "only a container can be waited for".to_owned());
@@ -217,10 +221,17 @@ fn wait(place: &Where, target: &str, timeout: &str, p: &Printer) -> Result<i32> 
             hint: None,
         });
     };
-    if service == Service::Any {
+    if service == Service::Any && !healthy {
         return ops::life::wait(place, name.as_str());
     }
     let limit = Duration::from_secs(ops::time::duration(timeout)?);
+    if healthy {
+        if ops::life::wait_healthy(place, name.as_str(), limit)? {
+            return Ok(0);
+        }
+        p.say(format!("`{name}` is not healthy after {timeout}"));
+        return Ok(1);
+    }
     if ops::life::wait_port(place, name.as_str(), service, limit)? {
         return Ok(0);
     }

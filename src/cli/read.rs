@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::args::{Exec, Run};
+use super::args::{Exec, HealthArgs, Run};
 use crate::model::{End, Party};
 use crate::ops::publish::PortMap;
-use crate::ops::{Error, ExecRequest, Limits, Result, Root, Spec, Tmpfs, Volume, run};
+use crate::ops::{Error, ExecRequest, Health, Limits, Result, Root, Spec, Tmpfs, Volume, run, time};
 
 fn input(value: &str, reason: &str, hint: &str) -> Error {
     Error::Input {
@@ -112,7 +112,29 @@ fn spec(args: Run) -> Result<Spec> {
         tty: args.tty,
         interactive: args.interactive,
         detach: args.detach,
+        restart: args.restart.parse()?,
+        health: health(args.health)?,
+        stop_signal: args.stop_signal.as_deref().map(signal).transpose()?,
+        log_size: args.log_size.as_deref().map(size).transpose()?,
     })
+}
+
+fn health(args: HealthArgs) -> Result<Option<Health>> {
+    let Some(command) = args.health_cmd else {
+        return Ok(None);
+    };
+    let default = Health::default();
+    let ms = |text: Option<String>, without: u64| match text {
+        Some(text) => time::milliseconds(&text),
+        None => Ok(without),
+    };
+    Ok(Some(Health {
+        command: vec!["/bin/sh".to_owned(), "-c".to_owned(), command],
+        interval_ms: ms(args.health_interval, default.interval_ms)?,
+        timeout_ms: ms(args.health_timeout, default.timeout_ms)?,
+        retries: args.health_retries.unwrap_or(default.retries),
+        start_period_ms: ms(args.health_start_period, default.start_period_ms)?,
+    }))
 }
 
 /// `K=V`, or `K` for the caller's own value.

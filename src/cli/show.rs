@@ -20,10 +20,7 @@ pub fn containers(p: &Printer, all: &[list::View]) -> i32 {
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|c| {
-            let status = match c.exit_code {
-                Some(code) => format!("{} ({code})", c.status),
-                None => c.status.to_owned(),
-            };
+            let status = status(c);
             let ports: Vec<String> = c.ports.iter().map(port).collect();
             vec![
                 c.name.to_string(),
@@ -42,6 +39,21 @@ pub fn containers(p: &Printer, all: &[list::View]) -> i32 {
         .collect();
     p.table(&["NAME", "STATUS", "NET", "ADDRESSES", "PORTS"], &rows);
     0
+}
+
+/// `running`, `exited (3)`, and what else there is to say of it.
+fn status(c: &list::View) -> String {
+    let mut notes: Vec<String> = c.exit_code.iter().map(ToString::to_string).collect();
+    notes.extend(c.health.map(|h| h.as_str().to_owned()));
+    if c.restarting {
+        notes.push("restarting".to_owned());
+    } else if c.restarts > 0 {
+        notes.push(format!("restarted {} times", c.restarts));
+    }
+    if notes.is_empty() {
+        return c.status.to_owned();
+    }
+    format!("{} ({})", c.status, notes.join(", "))
 }
 
 fn port(port: &list::Port) -> String {

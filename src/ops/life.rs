@@ -7,7 +7,7 @@ use super::context::{Moat, Where};
 use super::error::{Error, Result};
 use super::{probe, remove};
 use crate::model::{Name, Proto, Service};
-use crate::sandbox::{self, ExecRequest, Spec};
+use crate::sandbox::{self, ExecRequest, HealthStatus, Spec};
 use crate::store::{Container, Phase};
 
 fn running(moat: &Moat, key: &str) -> Result<(Container, i32, u64)> {
@@ -46,17 +46,64 @@ pub fn stop(place: &Where, keys: &[String], grace: Duration) -> Result<()> {
         else {
             return Ok(());
         };
-        sandbox::signal(pid, started, libc::SIGTERM)?;
+        let spec = spec_of(&c)?;
+        sandbox::signal(pid, started, spec.stop_signal.unwrap_or(libc::SIGTERM))?;
         // Others may work on the world while this one takes its time.
         moat.lock = None;
         let ended = sandbox::wait_end(pid, started, grace)?;
         moat.share()?;
         if !ended {
-            sandbox::kill_all(&spec_of(&c)?, pid, started)?;
+            sandbox::kill_all(&spec, pid, started)?;
             sandbox::wait_end(pid, started, Duration::from_secs(10))?;
         }
         Ok(())
     })
+}
+
+/// What a container's health checks say; `None` if it has none.
+///
+/// # Errors
+/// It does not run.
+pub fn health(place: &Where, key: &str) -> Result<Option<HealthStatus>> {
+    let moat = Moat::settled(place)?;
+    let (c, ..) = running(&moat, key)?;
+    Ok(state_of_health(&moat, &c))
+}
+
+fn state_of_health(moat: &Moat, c: &Container) -> Option<HealthStatus> {
+    let progress = sandbox::progress(&moat.container_dir(&c.id))?;
+    progress.health.map(|health| health.status)
+}
+
+/// Waits until a container's checks say that it is healthy. Whether they did in time.
+///
+/// # Errors
+/// It has no checks, it does not run, or it ended meanwhile.
+pub fn wait_healthy(place: &Where, key: &str, timeout: Duration) -> Result<bool> {
+    let mut moat = Moat::settled(place)?;
+    let (c, pid, started) = running(&moat, key)?;
+    if spec_of(&c)?.health.is_none() {
+        return Err(Error::Refused {
+            what: format!("`{}` has no health check", c.name),
+            hint: "`moat run --health-cmd CMD` gives it one; `moat wait NAME:PORT` waits for a port".into(),
+        });
+    }
+    moat.lock = None;
+    let start = std::time::Instant::now();
+    loop {
+        if state_of_health(&moat, &c) == Some(HealthStatus::Healthy) {
+            return Ok(true);
+        }
+        if start.elapsed() >= timeout {
+            return Ok(false);
+        }
+        if sandbox::wait_end(pid, started, Duration::from_millis(20))? {
+            return Err(Error::Refused {
+                what: format!("`{}` ended before it was healthy", c.name),
+                hint: format!("`moat logs {}` shows what it said", c.name),
+            });
+        }
+    }
 }
 
 /// Sends containers a signal.

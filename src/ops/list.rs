@@ -10,7 +10,7 @@ use super::error::Result;
 use super::remove;
 use super::time::rfc3339;
 use crate::model::{Family, Mac, Name, Published};
-use crate::sandbox::Spec;
+use crate::sandbox::{self, HealthState, HealthStatus, LastExit, Spec, Usage};
 use crate::store::{Container, Phase};
 
 /// A container as `moat ps --json` prints it.
@@ -25,6 +25,12 @@ pub struct View {
     /// `running`, `exited` or `created`.
     pub status: &'static str,
     pub exit_code: Option<i32>,
+    /// What its checks say, if it has any and runs.
+    pub health: Option<HealthStatus>,
+    /// How often its command was started again.
+    pub restarts: u32,
+    /// Whether the command ended and waits for its next start.
+    pub restarting: bool,
     pub labels: BTreeMap<String, String>,
     pub ports: Vec<Port>,
     pub created: String,
@@ -48,6 +54,12 @@ pub struct Details {
     pub command: Vec<String>,
     pub hostname: String,
     pub finished: Option<String>,
+    /// How the command ended the last time, though it may run again.
+    pub last_exit: Option<LastExit>,
+    /// The last check and what it said.
+    pub check: Option<HealthState>,
+    /// What processes that ended have used.
+    pub usage: Usage,
     pub links: Vec<String>,
     pub gateways: Vec<String>,
     pub netns: Option<String>,
@@ -91,6 +103,8 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
         let subnet = network.as_ref().and_then(|n| n.network.subnet(Family::of(ip)));
         subnet.map_or_else(|| ip.to_string(), |s| s.of(ip).to_string())
     };
+    let progress = sandbox::progress(&moat.container_dir(&c.id)).unwrap_or_default();
+    let runs = c.phase == Phase::Running;
     Ok(View {
         name: c.name.clone(),
         id: super::cni::runtime_id(c).unwrap_or_else(|| c.id.clone()),
@@ -109,6 +123,9 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
             Phase::Exited | Phase::Removing => "exited",
         },
         exit_code: c.exit_code,
+        health: progress.health.filter(|_| runs).map(|h| h.status),
+        restarts: progress.restarts,
+        restarting: runs && progress.waiting,
         labels: c.labels.clone(),
         ports: moat
             .store
@@ -145,8 +162,12 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
     let links = moat
         .store
         .links_with(&[crate::model::End::Container(c.name.clone())])?;
+    let progress = sandbox::progress(&moat.container_dir(&c.id)).unwrap_or_default();
     Ok(Details {
         view: view(&moat, &c)?,
+        last_exit: progress.last_exit,
+        check: progress.health,
+        usage: progress.usage,
         command: spec.as_ref().map(|s| s.command.clone()).unwrap_or_default(),
         hostname: spec.as_ref().map(|s| s.hostname.clone()).unwrap_or_default(),
         finished: c.finished.map(rfc3339),

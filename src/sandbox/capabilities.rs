@@ -28,7 +28,12 @@ const DEFAULT: [&str; 11] = [
     "SETPCAP", "SETUID", "SYS_CHROOT",
 ];
 
+pub(super) const DAC_OVERRIDE: u32 = 1;
 pub(super) const KILL: u32 = 5;
+pub(super) const SETGID: u32 = 6;
+pub(super) const SETUID: u32 = 7;
+pub(super) const SETPCAP: u32 = 8;
+pub(super) const SYS_RESOURCE: u32 = 24;
 pub(super) const SYS_PTRACE: u32 = 19;
 pub(super) const SYS_ADMIN: u32 = 21;
 pub(super) const SYS_TIME: u32 = 25;
@@ -48,6 +53,10 @@ impl Set {
 
     pub const fn only(cap: u32) -> Self {
         Self(1 << cap)
+    }
+
+    pub fn and(self, more: &[u32]) -> Self {
+        Self(more.iter().fold(self.0, |set, cap| set | 1 << cap))
     }
 
     pub const fn has(self, cap: u32) -> bool {

@@ -11,7 +11,7 @@ use super::account::Files;
 use super::error::{Error, Result};
 use super::payload::{DEFAULT_PATH, Payload};
 use super::program;
-use super::spec::{Root, Spec};
+use super::spec::{Restart, Root, Spec};
 
 /// Says whether `spec` can be launched, as far as the host can tell.
 ///
@@ -22,6 +22,7 @@ pub fn prepare(spec: &Spec) -> Result<()> {
     id(&spec.id)?;
     hostname(&spec.hostname)?;
     limits(spec)?;
+    supervision(spec)?;
     paths(spec)?;
     if spec.tty && spec.interactive && !spec.detach {
         terminal_on_stdin()?;
@@ -121,6 +122,41 @@ fn limits(spec: &Spec) -> Result<()> {
     }
     Ok(())
 }
+
+/// Only a pid 1 of ours can start a command again or check it: with the end of any other, its namespace ends.
+fn supervision(spec: &Spec) -> Result<()> {
+    let restarts = spec.restart != Restart::No;
+    for (asked, what) in [(restarts, "--restart"), (spec.health.is_some(), "--health-cmd")] {
+        if asked && !spec.init {
+            return Err(Error::NeedsInit {
+                what: what.to_owned(),
+            });
+        }
+    }
+    if restarts && spec.tty && !spec.detach {
+        return Err(Error::NeedsDetach);
+    }
+    if let Some(health) = &spec.health {
+        Payload::check(spec, health)?;
+        for (ms, what) in [
+            (health.interval_ms, "health interval"),
+            (health.timeout_ms, "health timeout"),
+        ] {
+            if ms == 0 {
+                return Err(Error::invalid(what, "0"));
+            }
+        }
+    }
+    if spec.log_size.is_some_and(|size| size < LEAST_LOG) {
+        return Err(Error::invalid(
+            "log size (below 4 KiB)",
+            spec.log_size.unwrap_or(0).to_string(),
+        ));
+    }
+    Ok(())
+}
+
+const LEAST_LOG: u64 = 4 << 10;
 
 fn paths(spec: &Spec) -> Result<()> {
     for volume in &spec.volumes {

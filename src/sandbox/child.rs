@@ -3,22 +3,25 @@
 //! Never returns, and never runs a destructor. It is tied to its launcher (`PR_SET_PDEATHSIG`, end of file on
 //! the go line) until the launcher commits, so that a launcher killed at any step leaves nothing behind.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sched::{CloneFlags, unshare};
 
 use super::account::Account;
 use super::capabilities::{self, KILL, Set};
+use super::cgroup::OomCount;
 use super::channel;
 use super::error::{Error, Result};
+use super::health::Checker;
+use super::init::{self, Starter, Streams};
 use super::log::Log;
 use super::payload::{Payload, Stdio, null, onto};
 use super::report::Reporter;
 use super::root;
 use super::signals::{self, Incoming};
-use super::spec::Spec;
+use super::spec::{Health, Restart, Spec};
 use super::status::Status;
-use super::syscall::{self, Cloned};
+use super::syscall;
 use super::terminal;
 use super::watch::{Source, Watch};
 
@@ -44,6 +47,9 @@ pub(super) struct Keeper {
     /// Reading ends of the command's output.
     pub output: Option<(OwnedFd, OwnedFd)>,
     pub life: Option<OwnedFd>,
+    pub oom: Option<OomCount>,
+    /// The checks to run beside the command.
+    pub health: Option<(Health, Payload)>,
 }
 
 impl Keeper {
@@ -56,11 +62,12 @@ impl Keeper {
                 .flat_map(|(out, err)| [out.as_raw_fd(), err.as_raw_fd()]),
         );
         list.extend(self.life.as_ref().map(AsRawFd::as_raw_fd));
+        list.extend(self.oom.as_ref().map(OomCount::raw));
         list
     }
 
-    /// Splits into what is watched and what is written at the end.
-    pub fn watch(self, pid: i32, pidfd: OwnedFd, terminal: Option<OwnedFd>) -> (Watch, Status) {
+    /// What is watched.
+    pub fn watch(self, pid: i32, pidfd: OwnedFd, terminal: Option<OwnedFd>) -> Watch {
         let mut sources = Vec::new();
         if let Some((out, err)) = self.output {
             sources.extend([Source::new(out, "stdout"), Source::new(err, "stderr")]);
@@ -68,16 +75,21 @@ impl Keeper {
         if self.log.is_some() {
             sources.extend(terminal.map(|master| Source::new(master, "stdout")));
         }
-        let watch = Watch {
-            pid,
-            pidfd,
+        Watch {
+            command: Some((pid, pidfd)),
             sources,
             log: self.log,
+            status: self.status,
             life: self.life,
             signals: None,
+            stop_signal: None,
             reaper: false,
-        };
-        (watch, self.status)
+            checker: None,
+            oom: self.oom,
+            stopping: false,
+            usage: syscall::Usage::default(),
+            buffer: vec![0; 64 << 10],
+        }
     }
 }
 
@@ -103,10 +115,10 @@ impl Child<'_> {
             }
             Ok((account, pty)) => {
                 if let Some(keeper) = self.keeper.take() {
-                    self.serve(keeper, &account, pty)
+                    self.serve(keeper, account, pty)
                 } else {
                     let stdio = self.stdio(pty);
-                    self.payload.run(&account, stdio, self.report)
+                    self.payload.run(&account, stdio, &mut self.report)
                 }
             }
         }
@@ -169,44 +181,84 @@ impl Child<'_> {
     }
 
     /// pid 1: starts the command and stays until it ends.
-    fn serve(mut self, keeper: Keeper, account: &Account, pty: Option<terminal::Pty>) -> ! {
+    fn serve(self, mut keeper: Keeper, account: Account, pty: Option<terminal::Pty>) -> ! {
+        let spec = self.spec;
+        let caps = self.payload.caps;
+        let checker = keeper
+            .health
+            .take()
+            .map(|(health, payload)| Checker::new(health, payload, account.clone()));
+        let (master, slave) = pty.map(|pty| (pty.master, pty.slave)).unzip();
+        let Self {
+            payload,
+            mut report,
+            output,
+            ..
+        } = self;
         // Blocked before the command exists, so that no signal is missed, or kills us.
-        let cloned = signals::block_all().and_then(|()| {
-            syscall::clone3(0, None).map_err(|source| Error::system("starting the command", source))
+        let started = signals::block_all().and_then(|()| {
+            let streams = streams(spec, output, master.as_ref())?;
+            let mut starter = Starter::new(payload, account, streams);
+            starter
+                .first(&mut report)
+                .map(|(pid, pidfd)| (starter, pid, pidfd))
         });
-        let (pid, pidfd) = match cloned {
-            Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
-            Ok(Cloned::Child) => {
-                let stdio = self.stdio(pty);
-                let _ = nix::unistd::setsid();
-                self.payload.run(account, stdio, self.report)
-            }
+        let (starter, pid, pidfd) = match started {
+            Ok(started) => started,
             Err(error) => {
-                self.report.failed(&error);
+                report.failed(&error);
                 syscall::exit(error.exit_code())
             }
         };
-        // Closes our copies of the report, the output and the terminal's other end: their end of file is
-        // news to others.
-        drop(self);
-        let (mut watch, mut status) = keeper.watch(pid, pidfd, pty.map(|pty| pty.master));
-        watch.signals = lower_rights().and_then(|()| Incoming::of_init()).ok();
+        // Our copies of the report, and unless it is started again the output and the terminal's other end:
+        // their end of file is news to others.
+        drop((report, slave));
+        let starter = Some(starter).filter(|_| spec.restart != Restart::No);
+        let mut watch = keeper.watch(pid, pidfd, master);
+        let rights = if starter.is_some() || checker.is_some() {
+            init::rights(caps)
+        } else {
+            Set::only(KILL)
+        };
+        watch.signals = lower_rights(rights).and_then(|()| Incoming::of_init()).ok();
+        watch.stop_signal = spec.stop_signal;
         watch.reaper = true;
-        let code = watch.until_end();
-        status.write(code);
+        watch.checker = checker;
+        if let Some(checker) = &mut watch.checker {
+            checker.begin(&mut watch.status);
+        }
+        let code = init::keep(watch, spec, starter);
         syscall::exit(code)
     }
 }
 
-/// pid 1 keeps only the right to signal its command, and no descriptor of the launcher's.
-fn lower_rights() -> Result<()> {
+/// What the command's standard input and output are, kept for another start.
+fn streams(spec: &Spec, output: Option<(OwnedFd, OwnedFd)>, master: Option<&OwnedFd>) -> Result<Streams> {
+    let failed = |source: std::io::Error| Error::system("keeping standard input and output", source);
+    if let Some(master) = master {
+        let master = master.try_clone().map_err(failed)?;
+        return Ok(Streams::Terminal { master });
+    }
+    if let Some((out, err)) = output {
+        return Ok(Streams::Pipes { out, err });
+    }
+    let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(failed);
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    Ok(Streams::Given {
+        fds: [copy(stdin.as_fd())?, copy(stdout.as_fd())?, copy(stderr.as_fd())?],
+        interactive: spec.interactive,
+    })
+}
+
+/// pid 1 keeps few rights, mostly the one to signal its command, and no descriptor of the launcher's.
+fn lower_rights(rights: Set) -> Result<()> {
     if let Ok(null) = null() {
         for number in 0..3 {
             let _ = onto(&null, number);
         }
     }
-    // The bounding set stays: it matters to exec only, which no_new_privs and this code rule out.
-    capabilities::keep_only(Set::only(KILL))?;
+    // The bounding set stays: it matters to exec only, before which every process of ours lowers it.
+    capabilities::keep_only(rights)?;
     let _ = syscall::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0);
     syscall::rename_process("moat-init");
     Ok(())

@@ -148,7 +148,7 @@ impl Helper {
     fn inside(mut self) -> ! {
         let arranged = self.arrange();
         match arranged {
-            Ok((account, stdio)) => self.payload.run(&account, stdio, self.report),
+            Ok((account, stdio)) => self.payload.run(&account, stdio, &mut self.report),
             Err(error) => {
                 self.report.failed(&error);
                 syscall::exit(error.exit_code())

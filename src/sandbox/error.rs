@@ -68,6 +68,10 @@ pub enum Error {
     DiedEarly { status: String },
     #[error("a terminal was asked for, but standard input is not one")]
     NoTerminal,
+    #[error("`{what}` needs a first process of moat's own, which stays when the command ends")]
+    NeedsInit { what: String },
+    #[error("`--restart` cannot be combined with a terminal in the foreground, which ends with its command")]
+    NeedsDetach,
     #[error("the container is not running: process {pid} is gone")]
     Gone { pid: i32 },
     #[error("stopped at step `{step}`: {source}")]
@@ -134,6 +138,8 @@ impl Error {
             Self::MountTarget { .. } => {
                 "a symbolic link that leads nowhere, or a file in the way, cannot be mounted on"
             }
+            Self::NeedsInit { .. } => "leave `--no-init` out",
+            Self::NeedsDetach => "add `-d`, or leave out `-t`",
             Self::NoTerminal => "leave out `-t`, or leave out `-i`",
             Self::UnknownCapability { .. } => {
                 "names are as in capabilities(7), with or without `CAP_`, or `ALL`"

@@ -54,8 +54,9 @@ impl Running {
         let ended = syscall::wait_child(&Child::Pidfd(self.pidfd.as_fd()), true)
             .map_err(|source| Error::system("waiting for the container", source))?;
         let code = ended.map_or(125, |ended| ended.code);
-        if let Some(status) = &mut self.status {
-            status.write(code);
+        if let (Some(status), Some(ended)) = (&mut self.status, &ended) {
+            status.ended(ended, false, ended.usage);
+            status.finish(code);
         }
         Ok(code)
     }
@@ -95,7 +96,7 @@ impl Relay<'_> {
                 input = None;
             }
             while let Some(signal) = signals.next() {
-                self.pass_on(signal);
+                self.pass_on(signal.number);
             }
             if seen[0] {
                 break;

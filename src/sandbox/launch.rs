@@ -60,8 +60,11 @@ pub fn launch(spec: &Spec) -> Result<Launched> {
     builder
         .create(&spec.layer)
         .map_err(|source| Error::path("creating the layer", &spec.layer, source))?;
-    let (child, ours) = arrange(spec)?;
+    let (mut child, mut ours) = arrange(spec)?;
     let cgroups = Joining::create(&spec.id, &spec.limits)?;
+    if let Some(keeper) = child.keeper.as_mut().or(ours.keeper.as_mut()) {
+        keeper.oom = cgroups.oom_count();
+    }
     step("cgroups")?;
     let supervised = spec.detach && !spec.init;
     let (pid, pidfd, in_leaf) = if supervised {
@@ -143,13 +146,23 @@ fn arrange(spec: &Spec) -> Result<(Child<'_>, Ours)> {
         (None, None)
     };
     let mut status = Some(Status::create(&spec.dir)?);
-    let log = if logged { Some(Log::open(&spec.dir)?) } else { None };
+    let log = if logged {
+        Some(Log::open(&spec.dir, spec.log_size)?)
+    } else {
+        None
+    };
+    let health = match &spec.health {
+        Some(health) => Some((health.clone(), Payload::check(spec, health)?)),
+        None => None,
+    };
     let mut keeper = if spec.init || spec.detach {
         status.take().map(|status| Keeper {
             status,
             log,
             output,
             life: life_child,
+            oom: None,
+            health,
         })
     } else {
         None

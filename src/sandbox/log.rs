@@ -1,6 +1,6 @@
 //! The container's output on disk: one record a line, `TIME STREAM F|P TEXT`, as Kubernetes does.
 //!
-//! `F` is a full line, `P` a part of one that goes on in the next record. At [`LIMIT`] the log is copied to
+//! `F` is a full line, `P` a part of one that goes on in the next record. At its limit the log is copied to
 //! `log.1` and cut: the writer holds two open files and no directory, so that pid 1 keeps no way into the
 //! host's tree. Write errors are dropped: a full disk must not stop a container.
 
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::clock;
 use super::error::{Error, Result};
 
+/// Where the log is turned over, unless the container says otherwise.
 const LIMIT: u64 = 16 << 20;
 /// A longer line is split.
 const LONGEST: usize = 16 << 10;
@@ -31,10 +32,11 @@ pub(super) struct Log {
     file: File,
     old: File,
     size: u64,
+    limit: u64,
 }
 
 impl Log {
-    pub fn open(dir: &Path) -> Result<Self> {
+    pub fn open(dir: &Path, limit: Option<u64>) -> Result<Self> {
         let open = |name: &str| {
             let path = dir.join(name);
             let mut options = OpenOptions::new();
@@ -50,7 +52,13 @@ impl Log {
         };
         let (file, old) = (open("log")?, open("log.1")?);
         let size = file.metadata().map_or(0, |meta| meta.len());
-        Ok(Self { file, old, size })
+        let limit = limit.unwrap_or(LIMIT);
+        Ok(Self {
+            file,
+            old,
+            size,
+            limit,
+        })
     }
 
     pub fn fds(&self) -> [RawFd; 2] {
@@ -58,7 +66,7 @@ impl Log {
     }
 
     fn write(&mut self, records: &[u8]) {
-        if self.size + records.len() as u64 > LIMIT && self.rotate().is_ok() {
+        if self.size > 0 && self.size + records.len() as u64 > self.limit && self.rotate().is_ok() {
             self.size = 0;
         }
         if self.file.write_all(records).is_ok() {
@@ -69,7 +77,7 @@ impl Log {
     fn rotate(&mut self) -> io::Result<()> {
         self.old.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
-        let copied = io::copy(&mut (&self.file).take(2 * LIMIT), &mut self.old);
+        let copied = io::copy(&mut (&self.file).take(self.size), &mut self.old);
         // Cut even if the copy failed: a full disk is the likely reason.
         self.file.set_len(0)?;
         copied.map(drop)

@@ -19,7 +19,7 @@ use super::program::{self, Identity};
 use super::report::Reporter;
 use super::rlimits::{self, Rlimit};
 use super::seccomp;
-use super::spec::{ExecRequest, Spec};
+use super::spec::{ExecRequest, Health, Spec};
 use super::terminal;
 use super::{signals, syscall};
 
@@ -33,14 +33,14 @@ pub(super) struct Payload {
     workdir: Option<PathBuf>,
     pub user: Option<String>,
     hostname: String,
-    caps: Set,
+    pub caps: Set,
     filter: Vec<libc::sock_filter>,
     rlimits: Vec<Rlimit>,
     pub tty: bool,
     pub interactive: bool,
     own: Option<Identity>,
     /// Whether others already run in the container, who may exchange files under our hands.
-    watched: bool,
+    pub watched: bool,
     /// Whether this very process must end with its launcher (pid 1 does that for its children).
     pub tied: bool,
 }
@@ -85,9 +85,20 @@ impl Payload {
         })
     }
 
+    /// A health check: with the rights of the command, on its own.
+    pub fn check(spec: &Spec, health: &Health) -> Result<Self> {
+        Ok(Self {
+            command: checked(&health.command)?,
+            tty: false,
+            interactive: false,
+            watched: true,
+            ..Self::of(spec)?
+        })
+    }
+
     /// Becomes the command, or reports why not and ends.
-    pub fn run(mut self, account: &Account, stdio: Stdio, mut reporter: Reporter) -> ! {
-        let error = match self.become_command(account, stdio, &mut reporter) {
+    pub fn run(&mut self, account: &Account, stdio: Stdio, reporter: &mut Reporter) -> ! {
+        let error = match self.become_command(account, stdio, reporter) {
             Ok(never) => match never {},
             Err(error) => error,
         };
@@ -193,6 +204,11 @@ pub(super) enum Stdio {
     Inherit {
         interactive: bool,
     },
+    /// The same, kept aside meanwhile.
+    Given {
+        fds: [OwnedFd; 3],
+        interactive: bool,
+    },
     /// Standard input from nowhere, the others into the log.
     Pipes {
         out: OwnedFd,
@@ -207,6 +223,11 @@ impl Stdio {
         match self {
             Self::Inherit { interactive: true } => Ok(()),
             Self::Inherit { interactive: false } => null().and_then(|null| onto(&null, 0)).map_err(failed),
+            Self::Given { fds, interactive } => (0..3)
+                .zip(&fds)
+                .try_for_each(|(number, fd)| onto(fd, number))
+                .and_then(|()| if interactive { Ok(()) } else { onto(&null()?, 0) })
+                .map_err(failed),
             Self::Pipes { out, err } => null()
                 .and_then(|null| onto(&null, 0))
                 .and_then(|()| onto(&out, 1))

@@ -53,9 +53,14 @@ pub(super) fn read(fd: OwnedFd) -> Result<bool> {
     File::from(fd)
         .read_to_end(&mut bytes)
         .map_err(|source| Error::system("reading the child's report", source))?;
+    parse(&bytes)
+}
+
+/// What a whole report says.
+pub(super) fn parse(bytes: &[u8]) -> Result<bool> {
     let (ready, rest) = match bytes.strip_prefix(READY) {
         Some(rest) => (true, rest),
-        None => (false, &bytes[..]),
+        None => (false, bytes),
     };
     match serde_json::from_slice(rest) {
         Ok(error) => Err(error),

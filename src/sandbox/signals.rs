@@ -71,9 +71,29 @@ impl Incoming {
     }
 
     /// The next signal that waits, if any.
-    pub fn next(&self) -> Option<i32> {
+    pub fn next(&self) -> Option<Signal> {
         let info = self.0.read_signal().ok().flatten()?;
-        i32::try_from(info.ssi_signo).ok()
+        Some(Signal {
+            number: i32::try_from(info.ssi_signo).ok()?,
+            outside: info.ssi_pid == 0,
+        })
+    }
+}
+
+/// One signal that came.
+#[derive(Clone, Copy)]
+pub(super) struct Signal {
+    pub number: i32,
+    /// Whether its sender is in a pid namespace around this one, where it has no number (signal(7)).
+    outside: bool,
+}
+
+impl Signal {
+    /// Whether it means that a container is to end for good, and not to be started again: somebody outside
+    /// sent what programs commonly end at, or what this one was said to end at.
+    pub fn ends(self, stop_signal: Option<i32>) -> bool {
+        let common = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+        self.outside && (common.contains(&self.number) || stop_signal == Some(self.number))
     }
 }
 

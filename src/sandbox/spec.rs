@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::{Error, Result};
+
 /// One container: its root, its process and its limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools)] // each is a switch of the command line
@@ -38,6 +40,73 @@ pub struct Spec {
     pub tty: bool,
     pub interactive: bool,
     pub detach: bool,
+    /// What becomes of the container when its command ended. Needs `init`.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How to tell whether the command does its work. Needs `init`.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// What asks the command to end; SIGTERM without.
+    #[serde(default)]
+    pub stop_signal: Option<i32>,
+    /// Bytes of the log before it is turned over; 16 MiB without.
+    #[serde(default)]
+    pub log_size: Option<u64>,
+}
+
+/// Whether the command is started again in place: in the same namespaces, with the same network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    #[default]
+    No,
+    /// When it ended with another status than 0; at most so many times in a row.
+    OnFailure { most: Option<u32> },
+    /// Until somebody stops it.
+    Always,
+}
+
+impl std::str::FromStr for Restart {
+    type Err = Error;
+
+    /// `no`, `on-failure[:N]`, `always`; `unless-stopped` is `always`, since nothing starts at boot.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "no" => Ok(Self::No),
+            "always" | "unless-stopped" => Ok(Self::Always),
+            "on-failure" => Ok(Self::OnFailure { most: None }),
+            _ => match text.strip_prefix("on-failure:").map(str::parse) {
+                Some(Ok(most)) => Ok(Self::OnFailure { most: Some(most) }),
+                _ => Err(Error::invalid("restart policy", text.escape_debug().to_string())),
+            },
+        }
+    }
+}
+
+/// A command that says by its exit status, 0 or not, whether the container does its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub command: Vec<String>,
+    /// Between the end of one check and the start of the next; less while the container is starting.
+    pub interval_ms: u64,
+    /// A check that takes longer is killed, and has failed.
+    pub timeout_ms: u64,
+    /// So many failures in a row make it unhealthy.
+    pub retries: u32,
+    /// Failures so soon after the start do not count.
+    pub start_period_ms: u64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            command: Vec::new(),
+            interval_ms: 30_000,
+            timeout_ms: 30_000,
+            retries: 3,
+            start_period_ms: 0,
+        }
+    }
 }
 
 /// What the container sees as `/`.

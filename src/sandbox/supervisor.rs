@@ -81,8 +81,8 @@ fn supervise(mut child: Child<'_>, keeper: Option<Keeper>, cgroups: &Joining, la
     let master = terminal
         .and_then(|socket| channel::receive_fd(&socket).ok())
         .and_then(|(_, fd)| fd);
-    let (watch, mut status) = keeper.watch(pid, pidfd, master);
-    let code = watch.until_end();
-    status.write(code);
-    syscall::exit(code)
+    let mut watch = keeper.watch(pid, pidfd, master);
+    let ended = watch.until_end();
+    watch.status.finish(ended.code);
+    syscall::exit(ended.code)
 }

@@ -123,6 +123,16 @@ fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
+/// A file without a name, in memory.
+pub(super) fn memfd(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
+    // SAFETY: `name` is a C string; a result that is not negative is a new descriptor.
+    let fd = check(libc::c_long::from(unsafe {
+        libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC)
+    }))?;
+    // SAFETY: new, and ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).unwrap_or(-1)) })
+}
+
 pub(super) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only; a result that is not negative is a new descriptor.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
@@ -143,6 +153,37 @@ pub(super) struct Ended {
     pub pid: i32,
     /// Exit status, or 128 + signal.
     pub code: i32,
+    pub signal: Option<i32>,
+    pub usage: Usage,
+}
+
+/// What a process and the children it waited for have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub user_us: u64,
+    pub system_us: u64,
+    /// Of the largest of them, in KiB.
+    pub max_rss_kib: u64,
+}
+
+impl Usage {
+    fn of(raw: &libc::rusage) -> Self {
+        let micros = |time: libc::timeval| {
+            let (s, us) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
+            s.unwrap_or(0) * 1_000_000 + us.unwrap_or(0)
+        };
+        Self {
+            user_us: micros(raw.ru_utime),
+            system_us: micros(raw.ru_stime),
+            max_rss_kib: u64::try_from(raw.ru_maxrss).unwrap_or(0),
+        }
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.user_us += other.user_us;
+        self.system_us += other.system_us;
+        self.max_rss_kib = self.max_rss_kib.max(other.max_rss_kib);
+    }
 }
 
 /// Which child to wait for.
@@ -161,22 +202,25 @@ pub(super) fn wait_child(which: &Child<'_>, block: bool) -> io::Result<Option<En
     loop {
         // SAFETY: an all-zero `siginfo_t` is a value of it.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `info` is writable and outlives the call.
-        match check(libc::c_long::from(unsafe {
-            libc::waitid(kind, id, &raw mut info, flags)
-        })) {
+        // SAFETY: integers only, for which zero is a value.
+        let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both are writable and outlive the call, of which the C library's lacks the last argument.
+        match check(unsafe { libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, flags, &raw mut used) })
+        {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
             Ok(_) => {
                 // SAFETY: after waitid(2) the fields of the SIGCHLD variant are the valid ones; all of
                 // them are zero when nothing was waited for.
                 let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-                let code = if info.si_code == libc::CLD_EXITED {
-                    status
-                } else {
-                    128 + status
+                let signal = (info.si_code != libc::CLD_EXITED).then_some(status);
+                let ended = Ended {
+                    pid,
+                    code: signal.map_or(status, |signal| 128 + signal),
+                    signal,
+                    usage: Usage::of(&used),
                 };
-                return Ok((pid != 0).then_some(Ended { pid, code }));
+                return Ok((pid != 0).then_some(ended));
             }
         }
     }

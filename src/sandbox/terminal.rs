@@ -1,7 +1,7 @@
 //! Pseudo-terminals: allocated in the container's own devpts, relayed by the launcher in raw mode.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -37,17 +37,22 @@ pub(super) fn allocate(uid: u32) -> Result<Pty> {
     if unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) } < 0 {
         return Err(failed(io::Error::last_os_error()));
     }
-    let peer_flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: TIOCGPTPEER takes flags by value and returns a descriptor.
-    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, peer_flags) };
-    if slave < 0 {
-        return Err(failed(io::Error::last_os_error()));
-    }
-    // SAFETY: new, and ours alone.
-    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    let slave = peer(master.as_fd()).map_err(failed)?;
     // An unmapped id in a user namespace leaves it with root, which then is the user.
     let _ = nix::unistd::fchown(&slave, Some(uid.into()), None);
     Ok(Pty { master, slave })
+}
+
+/// The other end of `master`, which may be opened again after it was hung up.
+pub(super) fn peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags by value and returns a descriptor.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if slave < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: new, and ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(slave) })
 }
 
 /// Puts the terminal at `/dev/console`. What does not need it does not miss it.

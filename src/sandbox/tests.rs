@@ -52,6 +52,10 @@ impl Box {
             tty: false,
             interactive: false,
             detach: false,
+            restart: Restart::No,
+            health: None,
+            stop_signal: None,
+            log_size: None,
         };
         Self { spec, dir }
     }

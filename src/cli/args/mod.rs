@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use cni::{Caller, Cni};
 pub use hook::{Hook, What as HookWhat};
 pub use net::{Net, Policy, RouterKind};
-pub use run::{Exec, Run};
+pub use run::{Exec, HealthArgs, Run};
 
 /// Containers that cannot see each other until somebody links them.
 #[derive(Debug, Parser)]
@@ -143,11 +143,14 @@ pub enum Command {
         #[arg(required_unless_present = "all")]
         names: Vec<String>,
     },
-    /// Wait for a container's end, or until it listens on a port
+    /// Wait for a container's end, until it listens on a port, or until it is healthy
     #[command(after_help = "Examples:\n  moat wait job\n  moat wait db:5432/tcp --timeout 10s")]
     Wait {
         #[arg(value_name = "NAME[:PORT[/PROTO]]")]
         target: String,
+        /// Until its health checks succeed
+        #[arg(long)]
+        healthy: bool,
         #[arg(long, value_name = "D", default_value = "60s")]
         timeout: String,
     },

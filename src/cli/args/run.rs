@@ -88,6 +88,17 @@ pub struct Run {
     pub no_init: bool,
     #[arg(long, hide = true)]
     pub init: bool,
+    /// Start it again: no, on-failure[:N], always
+    #[arg(long, value_name = "WHEN", default_value = "no", hide_default_value = true)]
+    pub restart: String,
+    #[command(flatten)]
+    pub health: HealthArgs,
+    /// What asks it to end; TERM without
+    #[arg(long, value_name = "SIG")]
+    pub stop_signal: Option<String>,
+    /// Size at which the log is turned over; 16m without
+    #[arg(long, value_name = "SIZE")]
+    pub log_size: Option<String>,
     /// IPv4 address; a free one without
     #[arg(long, value_name = "A")]
     pub ip: Option<String>,
@@ -108,6 +119,27 @@ pub struct Run {
         hide = true
     )]
     pub command: Vec<String>,
+}
+
+/// How to tell whether it does its work.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_field_names)] // clap makes the options' names of them
+pub struct HealthArgs {
+    /// A line of shell that succeeds while it does its work
+    #[arg(long, value_name = "CMD")]
+    pub health_cmd: Option<String>,
+    /// Time between two checks; 30s without
+    #[arg(long, value_name = "D", requires = "health_cmd")]
+    pub health_interval: Option<String>,
+    /// What a check may take; 30s without
+    #[arg(long, value_name = "D", requires = "health_cmd")]
+    pub health_timeout: Option<String>,
+    /// Failures in a row that make it unhealthy; 3 without
+    #[arg(long, value_name = "N", requires = "health_cmd")]
+    pub health_retries: Option<u32>,
+    /// Time after the start in which failures do not count
+    #[arg(long, value_name = "D", requires = "health_cmd")]
+    pub health_start_period: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,8 @@ mod hierarchy;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,13 @@ impl Joining {
         Ok(())
     }
 
+    /// Where the kernel counts what it killed for want of memory, if it is asked to keep a limit.
+    pub fn oom_count(&self) -> Option<OomCount> {
+        let leaf = self.leaf.iter().map(|(path, _)| path.join("memory.events"));
+        let v1 = self.v1.iter().map(|path| path.join("memory.oom_control"));
+        leaf.chain(v1).find_map(|path| OomCount::open(&path))
+    }
+
     fn set(&mut self, found: &Hierarchies, id: &str, limit: &Limit) -> Result<()> {
         let refused = |source| Error::Limit {
             limit: limit.name.to_owned(),
@@ -83,6 +91,39 @@ impl Joining {
         limit.v1.write(&dir).map_err(refused)?;
         self.v1.push(dir);
         Ok(())
+    }
+}
+
+/// The count of processes killed for want of memory: `oom_kill N` in `memory.events` (v2) or
+/// `memory.oom_control` (v1, since 4.13). Stays readable after the root changed.
+#[derive(Debug)]
+pub(super) struct OomCount {
+    file: File,
+    known: u64,
+}
+
+impl OomCount {
+    fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        Some(Self { file, known: 0 })
+    }
+
+    pub fn raw(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    pub fn read(&self) -> u64 {
+        let mut text = [0; 512];
+        let length = self.file.read_at(&mut text, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(&text[..length]);
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether it rose since the last time it was asked.
+    pub fn rose(&mut self) -> bool {
+        let now = self.read();
+        now > std::mem::replace(&mut self.known, now)
     }
 }
 

@@ -163,11 +163,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             };
             Ok(show::matrix(p, &ops::reach::reach(place, &request)?))
         }
-        Command::Graph => Ok(graph::text(
-            p,
-            &ops::list::ps(place, false)?,
-            &ops::link::links(place)?,
-        )),
+        Command::Graph { format } => Ok(graph::show(p, &ops::graph::graph(place)?, format)),
         Command::Doctor => Ok(show::checks(p, &ops::doctor::doctor(place))),
         Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix && !dry)?)),
         Command::Gc => {

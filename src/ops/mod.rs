@@ -13,6 +13,7 @@ pub mod fsck;
 mod gc;
 mod generation;
 pub mod hook;
+pub mod graph;
 pub mod hosts;
 pub mod life;
 pub mod link;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::graph::Format;
 pub use cni::{Caller, Cni};
 pub use hook::{Hook, What as HookWhat};
 pub use net::{Net, Policy, RouterKind};
@@ -215,8 +216,11 @@ pub enum Command {
         probe: bool,
     },
     /// Draw who may talk to whom
-    #[command(after_help = "Examples:\n  moat graph\n  moat graph --json")]
-    Graph,
+    #[command(after_help = "Examples:\n  moat graph\n  moat graph --format svg > links.svg")]
+    Graph {
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: Format,
+    },
     /// Check what this machine has of what moat needs
     #[command(after_help = "Examples:\n  moat doctor\n  moat doctor --json")]
     Doctor,

@@ -4,6 +4,7 @@
 
 mod agree;
 mod changes;
+mod picture;
 mod principles;
 mod wall;
 mod worlds;

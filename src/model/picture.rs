@@ -220,7 +220,7 @@ impl Drawing {
                 to,
                 means,
                 both,
-            })
+            });
         };
         let opens: BTreeMap<_, _> = (self.opens.iter())
             .map(|(ends, services)| (*ends, narrowed(services)))

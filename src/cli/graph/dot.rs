@@ -1,5 +1,7 @@
 //! The picture in Graphviz's language: `moat graph --format dot | dot -Tpdf`.
 
+use std::fmt::Write as _;
+
 use super::{inside, title, words};
 use crate::model::End;
 use crate::model::picture::{Means, Node, Picture};
@@ -9,17 +11,18 @@ pub fn draw(picture: &Picture) -> String {
         "digraph moat {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"monospace\"];\n  edge [fontname=\"monospace\", fontsize=11];\n",
     );
     for (f, frame) in picture.frames.iter().enumerate() {
-        out += &format!(
-            "  subgraph cluster_{f} {{\n    label={};\n    style=rounded;\n",
+        let _ = writeln!(
+            out,
+            "  subgraph cluster_{f} {{\n    label={};\n    style=rounded;",
             quoted(&title(frame).join("\n"))
         );
         for (n, node) in inside(picture, Some(f)) {
-            out += &format!("    {}\n", line(n, node));
+            let _ = writeln!(out, "    {}", line(n, node));
         }
         out += "  }\n";
     }
     for (n, node) in inside(picture, None) {
-        out += &format!("  {}\n", line(n, node));
+        let _ = writeln!(out, "  {}", line(n, node));
     }
     for a in &picture.arrows {
         let label = quoted(&a.words().join("\n"));
@@ -29,7 +32,7 @@ pub fn draw(picture: &Picture) -> String {
             Means::Bears => "style=dashed, arrowhead=none".to_owned(),
             Means::Publishes(_) => format!("label={label}, style=bold"),
         };
-        out += &format!("  n{} -> n{} [{look}];\n", a.from, a.to);
+        let _ = writeln!(out, "  n{} -> n{} [{look}];", a.from, a.to);
     }
     out + "}\n"
 }

@@ -127,6 +127,11 @@ pub fn text_width(text: &str, letter: f64) -> f64 {
     f64::from(places) * letter
 }
 
+/// The width of lines of notes.
+pub fn widest(words: &[String]) -> f64 {
+    words.iter().map(|w| text_width(w, NOTE.0)).fold(0.0, f64::max)
+}
+
 /// The height of lines of notes.
 pub fn lines(words: &[String]) -> f64 {
     words.iter().map(|_| NOTE.1).sum()
@@ -146,7 +151,7 @@ fn node_label(node: &Node) -> NodeLabel {
 fn edge_label(arrow: &Arrow) -> EdgeLabel {
     let words = arrow.words();
     EdgeLabel {
-        width: words.iter().map(|w| text_width(w, NOTE.0)).fold(0.0, f64::max) + 8.0,
+        width: widest(&words) + 8.0,
         height: lines(&words),
         labelpos: LabelPos::Center,
         ..EdgeLabel::default()

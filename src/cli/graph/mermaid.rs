@@ -1,5 +1,7 @@
 //! The picture as a Mermaid flowchart, for pages that draw it.
 
+use std::fmt::Write as _;
+
 use super::{inside, title, words};
 use crate::model::End;
 use crate::model::picture::{Means, Node, Picture};
@@ -7,14 +9,14 @@ use crate::model::picture::{Means, Node, Picture};
 pub fn draw(picture: &Picture) -> String {
     let mut out = String::from("flowchart LR\n");
     for (f, frame) in picture.frames.iter().enumerate() {
-        out += &format!("  subgraph net{f} [{}]\n", quoted(&title(frame).join("\n")));
+        let _ = writeln!(out, "  subgraph net{f} [{}]", quoted(&title(frame).join("\n")));
         for (n, node) in inside(picture, Some(f)) {
-            out += &format!("    {}\n", line(n, node));
+            let _ = writeln!(out, "    {}", line(n, node));
         }
         out += "  end\n";
     }
     for (n, node) in inside(picture, None) {
-        out += &format!("  {}\n", line(n, node));
+        let _ = writeln!(out, "  {}", line(n, node));
     }
     for a in &picture.arrows {
         let label = quoted(&a.words().join("\n"));
@@ -24,7 +26,7 @@ pub fn draw(picture: &Picture) -> String {
             Means::Bears => "-.-".to_owned(),
             Means::Publishes(_) => format!("==>|{label}|"),
         };
-        out += &format!("  n{} {arrow} n{}\n", a.from, a.to);
+        let _ = writeln!(out, "  n{} {arrow} n{}", a.from, a.to);
     }
     out
 }

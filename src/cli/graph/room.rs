@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{Area, Layout, NOTE, PAD, lines, text_width};
+use super::layout::{Area, Layout, PAD, lines, widest};
 use super::title;
 use crate::model::picture::Picture;
 
@@ -22,7 +22,7 @@ pub fn for_titles(picture: &Picture, layout: &mut Layout) {
         let a = layout.frames[f];
         layout.cut_below(a.y + 1.0, lines(&words));
         let a = layout.frames[f];
-        let wanted = words.iter().map(|w| text_width(w, NOTE.0)).fold(0.0, f64::max) + 2.0 * PAD;
+        let wanted = widest(&words) + 2.0 * PAD;
         layout.cut_right_of(a.x + a.width - 1.0, (wanted - a.width).max(0.0));
     }
     layout.begin_at_margin();
@@ -103,11 +103,14 @@ impl Area {
     }
 }
 
+/// An end of an arrow at one side of a box: the height it comes from, which arrow, whether
+/// it begins there.
+type Touch = (f64, usize, bool);
+
 /// Lets arrows end at the left and right sides of boxes, beside each other in the order in
 /// which they come, so that they do not cross in front of the box.
 pub fn for_ends(picture: &Picture, layout: &mut Layout) {
-    // Node and side: the arrows there, each with the height that it comes from.
-    let mut sides: BTreeMap<(usize, bool), Vec<(f64, usize, bool)>> = BTreeMap::new();
+    let mut sides: BTreeMap<(usize, bool), Vec<Touch>> = BTreeMap::new();
     for (a, (arrow, line)) in picture.arrows.iter().zip(&layout.arrows).enumerate() {
         let n = line.bends.len();
         if n < 2 {
@@ -125,9 +128,10 @@ pub fn for_ends(picture: &Picture, layout: &mut Layout) {
         let area = layout.nodes[node];
         let x = if right { area.x + area.width } else { area.x };
         let room = area.height - 2.0 * CORNER;
-        let step = room / (ends.len() as f64 + 1.0);
-        for (place, (_, arrow, first)) in ends.into_iter().enumerate() {
-            let y = area.y + CORNER + step * (place as f64 + 1.0);
+        let step = room / ends.iter().fold(1.0, |n, _| n + 1.0);
+        let mut y = area.y + CORNER;
+        for (_, arrow, first) in ends {
+            y += step;
             let bends = &mut layout.arrows[arrow].bends;
             let end = if first {
                 bends.first_mut()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{Area, Layout, NAME, NOTE, PAD, lay_out};
+use super::layout::{Area, Layout, NAME, NOTE, PAD, lay_out, lines, widest};
 use super::{shown, title, words};
 use crate::model::End;
 use crate::model::picture::{Arrow, Frame, Means, Node, Picture};
@@ -20,9 +20,10 @@ pub fn draw(picture: &Picture) -> String {
          <title>Who may talk to whom</title>\n<style>\n{STYLE}</style>\n<defs>\n"
     );
     for tip in TIPS {
-        out += &format!(
+        let _ = writeln!(
+            out,
             "<marker id=\"{tip}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
-             markerUnits=\"userSpaceOnUse\" orient=\"auto-start-reverse\"><path d=\"M0,0.6 L8,4 L0,7.4 Z\"/></marker>\n"
+             markerUnits=\"userSpaceOnUse\" orient=\"auto-start-reverse\"><path d=\"M0,0.6 L8,4 L0,7.4 Z\"/></marker>"
         );
     }
     out += "</defs>\n";
@@ -127,9 +128,15 @@ fn carried(out: &mut String, a: &Arrow, (x, y): (f64, f64)) {
     if words.is_empty() {
         return;
     }
-    let above = NOTE.1 * (words.len() as f64 - 1.0) / 2.0;
-    let _ = write!(out, "<g class=\"{}\">", class(a));
-    let mut y = y - above + 4.0;
+    let (width, height) = (widest(&words) + 4.0, lines(&words));
+    let _ = write!(
+        out,
+        "<g class=\"{}\"><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"4\"/>",
+        class(a),
+        x - width / 2.0,
+        y - height / 2.0
+    );
+    let mut y = y - (height - NOTE.1) / 2.0 + 4.0;
     for line in words {
         text(out, "carried", x, y, &line);
         y += NOTE.1;

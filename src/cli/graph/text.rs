@@ -1,5 +1,7 @@
 //! Each container as a box, with the arrows that leave it and the ports that lead to it.
 
+use std::fmt::Write as _;
+
 use super::super::print::{Look, Printer};
 use super::{is_container, shown};
 use crate::model::picture::{Means, Picture};
@@ -25,14 +27,14 @@ pub fn draw(p: &Printer, picture: &Picture) -> String {
         if !picture.touches(node) {
             notes.push(p.paint(Look::Dim, "   (linked to nothing)"));
         }
-        out += &format!("┌─{}─┐\n", "─".repeat(width));
+        let _ = writeln!(out, "┌─{}─┐", "─".repeat(width));
         let pad = " ".repeat(width - name.chars().count());
         let first = notes.first().map_or("", String::as_str);
-        out += &format!("│ {}{pad} │{first}\n", p.paint(Look::Strong, &name));
+        let _ = writeln!(out, "│ {}{pad} │{first}", p.paint(Look::Strong, &name));
         for note in notes.iter().skip(1) {
-            out += &format!("│ {} │{note}\n", " ".repeat(width));
+            let _ = writeln!(out, "│ {} │{note}", " ".repeat(width));
         }
-        out += &format!("└─{}─┘\n", "─".repeat(width));
+        let _ = writeln!(out, "└─{}─┘", "─".repeat(width));
     }
     out
 }

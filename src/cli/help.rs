@@ -35,13 +35,11 @@ Files (without --rootfs the host's own tree, copy-on-write):
       --rootfs DIR                 A directory as root, copy-on-write
       --share PATH                 Show a path of the host hidden otherwise
   -v, --volume MAP                 Bind SRC:DST[:ro]
-      --tmpfs DST                  Memory file system: DST[:size=S]
-      --read-only                  No writing to the root file system
+      --tmpfs DST, --read-only     Memory file system: DST[:size=S]; no writing to the root
 Process:
   -e, --env K=V, --env-file F      Variables, each or from a file
-  -w, --workdir DIR                Working directory
   -u, --user USER[:GROUP]          Whom it runs as, by name or number
-      --no-init                    The command is process 1 itself
+  -w, --workdir DIR, --no-init     Working directory; the command is process 1 itself
       --restart WHEN               Start it again: no, on-failure[:N], always
       --health-cmd CMD             Check it so; --health-interval D, --health-timeout D,
                                    --health-retries N, --health-start-period D
@@ -50,6 +48,8 @@ Limits and rights:
   -m, --memory MEM, --cpus N, --pids N    Bytes or with k, m, g; like 0.5; processes
       --ulimit N=SOFT[:HARD]       A resource limit, like nofile=1024:4096
       --cap-add C, --cap-drop C    A capability more or less, or ALL
+      --security seccomp=FILE      Filter of system calls: a profile, or `seccomp=off`
+      --userns WHOSE, --device SRC[:DST][:rw]    User ids: auto, own, host; a device
 
       --dry-run                    Print the change as ip and nft lines, make none
   -h, --help                       Print help";

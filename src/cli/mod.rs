@@ -7,6 +7,7 @@ mod gen_;
 mod graph;
 mod help;
 mod hook;
+mod isolation;
 mod print;
 mod read;
 mod show;

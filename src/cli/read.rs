@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::args::{Exec, HealthArgs, Run};
+use super::isolation;
 use crate::model::{End, Party};
 use crate::ops::publish::PortMap;
 use crate::ops::{Error, ExecRequest, Health, Limits, Result, Root, Spec, Tmpfs, Volume, run, time};
 
-fn input(value: &str, reason: &str, hint: &str) -> Error {
+pub(super) fn input(value: &str, reason: &str, hint: &str) -> Error {
     Error::Input {
         value: value.to_owned(),
         reason: reason.to_owned(),
@@ -68,6 +69,7 @@ fn labels(texts: &[String]) -> Result<BTreeMap<String, String>> {
 }
 
 fn spec(args: Run) -> Result<Spec> {
+    let isolation = isolation::read(&args)?;
     let mut env = Vec::new();
     for file in &args.env_file {
         let path = file.display().to_string();
@@ -108,6 +110,7 @@ fn spec(args: Run) -> Result<Spec> {
         cap_add: args.cap_add,
         cap_drop: args.cap_drop,
         read_only: args.read_only,
+        isolation,
         init: !args.no_init,
         tty: args.tty,
         interactive: args.interactive,

@@ -31,7 +31,10 @@ pub mod time;
 pub mod why;
 
 pub use crate::plan::Plan;
-pub use crate::sandbox::{ExecRequest, Health, HealthStatus, Limits, Restart, Root, Spec, Tmpfs, Volume};
+pub use crate::sandbox::{
+    Device, ExecRequest, Health, HealthStatus, Isolation, Limits, Restart, Root, Seccomp, Spec, Tmpfs, Users,
+    Volume,
+};
 pub use crate::store::Holder;
 pub use context::{DEFAULT_DATA, DEFAULT_ROOT, Where};
 pub use error::{Error, Result};

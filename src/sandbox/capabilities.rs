@@ -97,7 +97,8 @@ fn parse(names: &[String]) -> Result<(bool, u64)> {
     Ok((all, set))
 }
 
-fn number(name: &str) -> Option<u32> {
+/// Its number, with or without `CAP_`, in any case.
+pub(super) fn number(name: &str) -> Option<u32> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     NAMES

@@ -179,6 +179,20 @@ fn paths(spec: &Spec) -> Result<()> {
             return Err(Error::invalid("mount point", target.display().to_string()));
         }
     }
+    for device in &spec.isolation.devices {
+        let names = device.dst.strip_prefix("/dev").map(Path::components);
+        let fine = names.is_ok_and(|mut names| {
+            names.clone().count() > 0 && names.all(|part| matches!(part, Component::Normal(_)))
+        });
+        if !fine {
+            return Err(Error::invalid(
+                "place for a device",
+                device.dst.display().to_string(),
+            ));
+        }
+        std::fs::metadata(&device.src)
+            .map_err(|source| Error::path("opening device", &device.src, source))?;
+    }
     if let Some(dir) = &spec.workdir {
         absolute("working directory", dir)?;
     }

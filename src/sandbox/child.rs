@@ -17,13 +17,17 @@ use super::init::{self, Starter, Streams};
 use super::log::Log;
 use super::payload::{Payload, Stdio, null, onto};
 use super::report::Reporter;
-use super::root;
+use super::root::{self, Mapped};
 use super::signals::{self, Incoming};
 use super::spec::{Health, Restart, Spec};
 use super::status::Status;
 use super::syscall;
 use super::terminal;
+use super::users::{self, UserSpace};
 use super::watch::{Source, Watch};
+
+/// What the child says on the go line once it has its namespaces.
+const JOINED: u8 = b'j';
 
 /// What the child was born with; everything else is closed.
 pub(super) struct Child<'a> {
@@ -38,6 +42,8 @@ pub(super) struct Child<'a> {
     pub output: Option<(OwnedFd, OwnedFd)>,
     /// Where the terminal's master goes, if somebody outside keeps it.
     pub terminal: Option<OwnedFd>,
+    /// The user namespace to enter, and the host's files as seen from it. Borrowed: the launcher's own.
+    pub users: Option<(&'a UserSpace, &'a Mapped)>,
 }
 
 /// What pid 1, or the supervisor, needs to watch the command.
@@ -128,25 +134,45 @@ impl Child<'_> {
         signals::die_with_parent(true)?;
         syscall::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0)
             .map_err(|source| Error::system("hiding the child's memory", source))?;
-        syscall::close_all_but(&self.fds()).map_err(|source| Error::system("closing descriptors", source))?;
+        let close = |keep: &[RawFd]| {
+            syscall::close_all_but(keep).map_err(|source| Error::system("closing descriptors", source))
+        };
+        let mut keep = self.fds();
+        if let Some((space, mapped)) = self.users {
+            keep.extend(space.fds());
+            keep.extend(mapped.fds());
+        }
+        close(&keep)?;
+        self.join()?;
         nix::unistd::setsid().map_err(|errno| Error::system("starting a session", errno))?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         root::isolate()?;
         nix::unistd::sethostname(&self.spec.hostname)
             .map_err(|errno| Error::system("setting the host name", errno))?;
-        let built = root::build(self.spec)?;
-        let account = built.accounts.resolve(self.spec.user.as_deref())?;
+        let base = self.users.map_or(0, |(space, _)| space.base);
+        let built = root::build(self.spec, self.users.map(|(_, mapped)| mapped), base)?;
+        let mut account = built.accounts.resolve(self.spec.user.as_deref())?;
+        if self.users.is_some() {
+            users::check(&mut account)?;
+        }
         built.enter(self.spec)?;
+        let owner = base + account.uid;
         let pty = if self.payload.tty {
-            Some(self.open_terminal(&account)?)
+            Some(self.open_terminal(owner)?)
         } else {
             None
         };
         if let Some((out, err)) = &self.output {
             // So that /dev/stdout can be opened by the user the command runs as.
             for fd in [out, err] {
-                let _ = nix::unistd::fchown(fd, Some(account.uid.into()), None);
+                let _ = nix::unistd::fchown(fd, Some(owner.into()), None);
             }
+        }
+        if let Some((space, _)) = self.users {
+            space.enter()?;
+            let mut keep = self.fds();
+            keep.extend(pty.iter().flat_map(terminal::Pty::fds));
+            close(&keep)?;
         }
         // Without a word the launcher died, or gave up: nobody is to be told.
         if channel::hear(self.go.as_fd()).is_none() {
@@ -160,8 +186,21 @@ impl Child<'_> {
         }
     }
 
-    fn open_terminal(&mut self, account: &Account) -> Result<terminal::Pty> {
-        let pty = terminal::allocate(account.uid)?;
+    /// Enters the namespaces made for this container, and says so: only then the launcher may give them a
+    /// network.
+    fn join(&self) -> Result<()> {
+        let Some((space, _)) = self.users else {
+            return Ok(());
+        };
+        space.join_owned()?;
+        // Without a launcher the go line ends, which is seen later.
+        let _ = channel::tell(&self.go, JOINED);
+        space.make_files()
+    }
+
+    /// `owner` is an id of the host.
+    fn open_terminal(&mut self, owner: u32) -> Result<terminal::Pty> {
+        let pty = terminal::allocate(owner)?;
         terminal::as_console(&pty.slave);
         if let Some(socket) = self.terminal.take() {
             channel::send_fd(&socket, b"t", pty.master.as_raw_fd())

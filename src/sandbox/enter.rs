@@ -19,7 +19,7 @@ use super::payload::{Payload, Stdio};
 use super::report::{self, Reporter};
 use super::spec::{ExecRequest, Spec};
 use super::syscall::{self, Cloned};
-use super::{check, launch, process, signals, terminal};
+use super::{check, launch, process, signals, terminal, users};
 
 /// Runs a command in the container whose pid 1 is `pid` and started at `started`; returns its exit status.
 ///
@@ -38,6 +38,7 @@ pub fn exec(pid: i32, started: u64, spec: &Spec, request: &ExecRequest) -> Resul
         payload,
         target,
         groups: cgroup::open_procs(&spec.id),
+        users: users::id_range(pid).is_some(),
         report: Reporter::new(report_child),
         launcher: theirs,
     };
@@ -94,6 +95,8 @@ struct Helper {
     payload: Payload,
     target: OwnedFd,
     groups: Vec<File>,
+    /// Whether the container has a user namespace of its own.
+    users: bool,
     report: Reporter,
     launcher: OwnedFd,
 }
@@ -134,14 +137,19 @@ impl Helper {
                 .map_err(|source| Error::system("joining the container's cgroup", source))?;
         }
         self.groups.clear();
-        let all = CloneFlags::CLONE_NEWNS
+        let mut all = CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNET
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWCGROUP;
+        all.set(CloneFlags::CLONE_NEWUSER, self.users);
         #[allow(clippy::disallowed_methods)] // this process enters for good
-        setns(&self.target, all).map_err(|errno| Error::system("entering the container", errno))
+        setns(&self.target, all).map_err(|errno| Error::system("entering the container", errno))?;
+        if self.users {
+            users::become_root()?;
+        }
+        Ok(())
     }
 
     /// In the container, in its pid namespace, still with the launcher's rights.
@@ -160,7 +168,10 @@ impl Helper {
         signals::die_with_parent(true)?;
         nix::unistd::setsid().map_err(|errno| Error::system("starting a session", errno))?;
         let accounts = Files::of_this_root()?;
-        let account = accounts.resolve(self.payload.user.as_deref())?;
+        let mut account = accounts.resolve(self.payload.user.as_deref())?;
+        if self.users {
+            users::check(&mut account)?;
+        }
         if !self.payload.tty {
             return Ok((
                 account,

@@ -33,6 +33,10 @@ pub enum Error {
     UnknownUser { user: String },
     #[error("no group is named `{group}` in the container")]
     UnknownGroup { group: String },
+    #[error("the container's user namespace has {count} ids from 0 on, and {id} is not one of them")]
+    BeyondRange { id: u32, count: u32 },
+    #[error("device `{}` can only be given for reading and writing here", path.display())]
+    PartOfDevice { path: PathBuf },
     #[error("unknown capability: `{name}`")]
     UnknownCapability { name: String },
     #[error("unknown ulimit: `{name}`")]
@@ -134,6 +138,8 @@ impl Error {
             Self::UnknownUser { .. } | Self::UnknownGroup { .. } => {
                 "names are looked up in the container's own /etc/passwd and /etc/group; numbers always work"
             }
+            Self::BeyondRange { .. } => "`--userns host` gives the container the host's ids",
+            Self::PartOfDevice { .. } => "less needs user ids of the container's own: see `--userns`",
             Self::Limit { .. } => "`moat doctor` says which cgroup controllers this kernel offers",
             Self::MountTarget { .. } => {
                 "a symbolic link that leads nowhere, or a file in the way, cannot be mounted on"

@@ -16,16 +16,18 @@ use super::foreground::Running;
 use super::log::Log;
 use super::payload::Payload;
 use super::report::{self, Reporter};
-use super::spec::Spec;
+use super::root::Mapped;
+use super::spec::{Spec, Users};
 use super::status::Status;
 use super::step::step;
 use super::supervisor;
 use super::syscall::{self, Cloned};
+use super::users::{self, NAMESPACES as OWNED, UserSpace};
 use super::watch::COMMIT;
 use super::{check, process, signals};
 
-const NAMESPACES: libc::c_int =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// The namespaces every child is born into.
+const BUILT_IN: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
 
 /// A child that built its root and waits for [`Launched::release`].
 #[derive(Debug)]
@@ -60,7 +62,10 @@ pub fn launch(spec: &Spec) -> Result<Launched> {
     builder
         .create(&spec.layer)
         .map_err(|source| Error::path("creating the layer", &spec.layer, source))?;
+    let mut users = own_users(spec)?;
+    step("user namespace")?;
     let (mut child, mut ours) = arrange(spec)?;
+    child.users = users.as_ref().map(|(space, mapped)| (space, mapped));
     let cgroups = Joining::create(&spec.id, &spec.limits)?;
     if let Some(keeper) = child.keeper.as_mut().or(ours.keeper.as_mut()) {
         keeper.oom = cgroups.oom_count();
@@ -81,27 +86,53 @@ pub fn launch(spec: &Spec) -> Result<Launched> {
         status: ours.status,
     };
     // From here on an error drops it, which kills the child.
-    let launched = Launched {
+    let mut launched = Launched {
         pid,
         open: Some(open),
         spec: spec.clone(),
     };
     step("cloned")?;
+    if let Some((space, _)) = &mut users {
+        launched.joined()?;
+        space.dismiss();
+    }
     cgroups.join(pid, in_leaf)?;
     step("joined")?;
     Ok(launched)
+}
+
+/// A user namespace for the container, and what it sees of the host through it: `None` if it is not to have
+/// one, or cannot and need not.
+fn own_users(spec: &Spec) -> Result<Option<(UserSpace, Mapped)>> {
+    if !users::wanted(spec) {
+        return Ok(None);
+    }
+    let made = UserSpace::make(spec).and_then(|space| {
+        let mapped = Mapped::of(spec, &space)?;
+        Ok((space, mapped))
+    });
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(_) if spec.isolation.users == Users::Auto => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Clones; the child goes its own way.
 pub(super) fn start(child: Child<'_>, cgroups: &Joining) -> Result<(i32, OwnedFd, bool)> {
     let leaf = cgroups.leaf();
     let mut in_leaf = leaf.is_some();
-    let cloned = syscall::clone3(NAMESPACES, leaf).or_else(|error| {
+    let namespaces = if child.users.is_some() {
+        BUILT_IN
+    } else {
+        BUILT_IN | OWNED
+    };
+    let cloned = syscall::clone3(namespaces, leaf).or_else(|error| {
         if leaf.is_none() {
             return Err(error);
         }
         in_leaf = false;
-        syscall::clone3(NAMESPACES, None)
+        syscall::clone3(namespaces, None)
     });
     match cloned {
         Ok(Cloned::Child) => child.main(),
@@ -177,6 +208,7 @@ fn arrange(spec: &Spec) -> Result<(Child<'_>, Ours)> {
         keeper: if spec.init { keeper.take() } else { None },
         output: output_child,
         terminal: terminal_child,
+        users: None,
     };
     Ok((
         child,
@@ -192,6 +224,21 @@ fn arrange(spec: &Spec) -> Result<(Child<'_>, Ours)> {
 }
 
 impl Launched {
+    /// Waits until the child is in the namespaces it is to have; or learns why it never will be.
+    fn joined(&mut self) -> Result<()> {
+        let heard = self.open.as_ref().and_then(|open| channel::hear(open.go.as_fd()));
+        if heard.is_some() {
+            return Ok(());
+        }
+        let Some(open) = self.open.take() else {
+            return Err(Error::Gone { pid: self.pid });
+        };
+        kill(&open.pidfd);
+        Err(report::read(open.report).err().unwrap_or(Error::DiedEarly {
+            status: "killed".to_owned(),
+        }))
+    }
+
     /// The container's pid 1, in our pid namespace.
     #[must_use]
     pub fn pid(&self) -> i32 {

@@ -41,6 +41,7 @@ mod syscall;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod users;
 mod watch;
 
 pub use cgroup::freeze;
@@ -55,6 +56,8 @@ pub use log::logs;
 pub use probe::probe;
 pub use process::{is_alive, signal, start_time, wait_end, wait_gone};
 pub use root::uppers;
-pub use spec::{ExecRequest, Health, Limits, Restart, Root, Spec, Tmpfs, Volume};
+pub use spec::{
+    Device, ExecRequest, Health, Isolation, Limits, Restart, Root, Seccomp, Spec, Tmpfs, Users, Volume,
+};
 pub use status::{HealthState, HealthStatus, LastExit, Progress, Usage, exit_code, finished_at, progress};
 pub use step::{STEP, StepHook};

@@ -55,7 +55,7 @@ impl Payload {
             user: spec.user.clone(),
             hostname: spec.hostname.clone(),
             caps,
-            filter: seccomp::filter(caps),
+            filter: seccomp::filter(&spec.isolation.seccomp, caps)?,
             rlimits: rlimits::parse(&spec.ulimits)?,
             tty: spec.tty,
             interactive: spec.interactive,

@@ -35,6 +35,8 @@ pub struct Spec {
     pub cap_add: Vec<String>,
     pub cap_drop: Vec<String>,
     pub read_only: bool,
+    #[serde(default)]
+    pub isolation: Isolation,
     /// Whether pid 1 is ours (reaps, forwards signals, writes the log) or the command itself.
     pub init: bool,
     pub tty: bool,
@@ -148,6 +150,50 @@ pub struct Limits {
     /// Processors, in fractions: `0.5` is half of one.
     pub cpus: Option<f64>,
     pub pids: Option<u64>,
+}
+
+/// How far the container is from the host, beyond namespaces and capabilities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    pub users: Users,
+    pub seccomp: Seccomp,
+    pub devices: Vec<Device>,
+}
+
+/// A device of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub src: PathBuf,
+    /// Below `/dev`.
+    pub dst: PathBuf,
+    pub read: bool,
+    pub write: bool,
+}
+
+/// Which system calls are allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seccomp {
+    /// Our own list, opened by capabilities.
+    #[default]
+    Default,
+    /// The text of a profile, as docker and podman read them.
+    Profile(String),
+    /// All.
+    Off,
+}
+
+/// Whose user ids the container's are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Users {
+    /// Its own, where this kernel and the file systems concerned can show owners shifted.
+    #[default]
+    Auto,
+    /// The host's: root inside is the host's root without most rights.
+    Host,
+    /// Its own, or nothing is launched.
+    Own,
 }
 
 /// A further process in a running container.

@@ -70,15 +70,34 @@ pub(super) const MOUNT_ATTR_RDONLY: u64 = 1;
 pub(super) const MOUNT_ATTR_NOSUID: u64 = 2;
 pub(super) const MOUNT_ATTR_NODEV: u64 = 4;
 
+const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+const AT_RECURSIVE: libc::c_int = 0x8000;
+
 /// Sets attributes on the mount at `fd` and on all mounts below it (Linux 5.12).
 pub(super) fn mount_setattr_recursive(fd: BorrowedFd<'_>, set: u64) -> io::Result<()> {
-    const AT_RECURSIVE: libc::c_int = 0x8000;
     let attr = MountAttr {
         set,
         clear: 0,
         propagation: 0,
         userns_fd: 0,
     };
+    mount_setattr(fd, &attr)
+}
+
+/// Lets the detached mount at `fd`, and those below it, show owners as `userns` maps them, and makes it
+/// private: a clone of a shared mount would carry what is mounted on it to the host.
+pub(super) fn mount_setattr_idmap(fd: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> io::Result<()> {
+    let number = |value: libc::c_int| u64::try_from(value).unwrap_or(0);
+    let attr = MountAttr {
+        set: MOUNT_ATTR_IDMAP,
+        clear: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: number(userns.as_raw_fd()),
+    };
+    mount_setattr(fd, &attr)
+}
+
+fn mount_setattr(fd: BorrowedFd<'_>, attr: &MountAttr) -> io::Result<()> {
     // SAFETY: the path is an empty C string, `attr` is of the size given, and both outlive the call.
     check(unsafe {
         libc::syscall(
@@ -86,11 +105,67 @@ pub(super) fn mount_setattr_recursive(fd: BorrowedFd<'_>, set: u64) -> io::Resul
             fd.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | AT_RECURSIVE,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     })
     .map(drop)
+}
+
+/// A detached copy of the mount at `fd` from there on downwards, with the mounts below it if `recursive`
+/// (`open_tree(2)`).
+pub(super) fn open_tree_clone(fd: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd> {
+    const OPEN_TREE_CLONE: libc::c_int = 1;
+    let below = if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string; the rest are numbers.
+    let fd = check(unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | below | OPEN_TREE_CLONE | libc::O_CLOEXEC,
+        )
+    })?;
+    // SAFETY: new, and ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).unwrap_or(-1)) })
+}
+
+/// Attaches the detached mount `from` on `to` (`move_mount(2)`).
+pub(super) fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    const BOTH_BY_DESCRIPTOR: libc::c_uint = 0x4 | 0x40;
+    // SAFETY: the paths are empty C strings; the rest are numbers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_raw_fd(),
+            c"".as_ptr(),
+            to.as_raw_fd(),
+            c"".as_ptr(),
+            BOTH_BY_DESCRIPTOR,
+        )
+    })
+    .map(drop)
+}
+
+/// Sets the ids that file systems see of this process.
+pub(super) fn set_fs_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: integers only.
+    unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+        libc::syscall(libc::SYS_setfsuid, uid);
+    }
+    // They return the value before and no error: asking with an impossible one tells what holds now.
+    // SAFETY: integers only.
+    let now = unsafe {
+        (
+            libc::syscall(libc::SYS_setfsuid, u32::MAX),
+            libc::syscall(libc::SYS_setfsgid, u32::MAX),
+        )
+    };
+    if now == (libc::c_long::from(uid), libc::c_long::from(gid)) {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::EPERM))
 }
 
 /// Closes every descriptor of this process from 3 on except those in `keep`.

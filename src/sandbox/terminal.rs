@@ -1,7 +1,7 @@
 //! Pseudo-terminals: allocated in the container's own devpts, relayed by the launcher in raw mode.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -15,6 +15,12 @@ use super::error::{Error, Result};
 pub(super) struct Pty {
     pub master: OwnedFd,
     pub slave: OwnedFd,
+}
+
+impl Pty {
+    pub fn fds(&self) -> [RawFd; 2] {
+        [self.master.as_raw_fd(), self.slave.as_raw_fd()]
+    }
 }
 
 /// Allocates a terminal; called inside the container's tree.

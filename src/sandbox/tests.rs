@@ -48,6 +48,7 @@ impl Box {
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             read_only: false,
+            isolation: Isolation::default(),
             init: true,
             tty: false,
             interactive: false,

@@ -80,6 +80,15 @@ pub struct Run {
     /// A capability less, or ALL
     #[arg(long, value_name = "C")]
     pub cap_drop: Vec<String>,
+    /// User ids: `auto`, `own`, or the `host`'s
+    #[arg(long, value_name = "WHOSE")]
+    pub userns: Option<String>,
+    /// System calls: `seccomp=FILE`, a profile, or `seccomp=off`
+    #[arg(long, value_name = "OPT")]
+    pub security: Vec<String>,
+    /// A device of the host: SRC[:DST][:rw]
+    #[arg(long = "device", value_name = "DEV")]
+    pub devices: Vec<String>,
     /// No writing to the root file system
     #[arg(long)]
     pub read_only: bool,

@@ -9,13 +9,15 @@ use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::mount::MsFlags;
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
-use nix::unistd::symlinkat;
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, makedev, mknodat, stat};
+use nix::unistd::{fchownat, symlinkat};
 
 use super::super::error::{Error, Result};
+use super::super::spec::Device;
 use super::super::syscall::MOUNT_ATTR_RDONLY;
+use super::super::users::COUNT;
 use super::tree::{Fresh, Tree, bind, restrict};
 
 const NODES: [(&str, u64, u64); 6] = [
@@ -36,7 +38,7 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Fills `/dev`.
-pub fn fill(tree: &Tree) -> Result<()> {
+pub fn fill(tree: &Tree, base: u32) -> Result<()> {
     let dev = Path::new("/dev");
     let no = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     fresh(
@@ -58,10 +60,11 @@ pub fn fill(tree: &Tree) -> Result<()> {
         symlinkat(to, &dir, name).map_err(|errno| Error::path("linking", dev.join(name), errno))?;
     }
     let pts = dev.join("pts");
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,gid={}", base + 5);
     let with_group = Fresh {
         kind: "devpts",
         flags: no,
-        data: "newinstance,ptmxmode=0666,mode=0620,gid=5",
+        data: &options,
     };
     // Group 5 is not mapped in every user namespace.
     if fresh(tree, &pts, &with_group).is_err() {
@@ -88,6 +91,43 @@ pub fn fill(tree: &Tree) -> Result<()> {
     // Kernels without POSIX queues do without.
     let _ = fresh(tree, &dev.join("mqueue"), &mqueue);
     Ok(())
+}
+
+/// Puts a device of the host where the container wants it. No cgroup is needed to keep others away: without
+/// the host's right to make nodes there are only these.
+///
+/// To whom it gives less than reading and writing, it stays the host's: no right of the container's root
+/// counts for what does not belong to an id of its own (`capable_wrt_inode_uidgid`).
+pub fn extra(tree: &Tree, wanted: &Device, base: u32) -> Result<()> {
+    let failed = |source: io::Error| Error::path("providing device", &wanted.src, source);
+    let host = stat(&wanted.src).map_err(|errno| failed(errno.into()))?;
+    let kind = SFlag::from_bits_truncate(host.st_mode & libc::S_IFMT);
+    if !matches!(kind, SFlag::S_IFCHR | SFlag::S_IFBLK) {
+        return Err(failed(io::Error::from_raw_os_error(libc::ENODEV)));
+    }
+    let whole = wanted.read && wanted.write;
+    if !whole && base == 0 {
+        return Err(Error::PartOfDevice {
+            path: wanted.src.clone(),
+        });
+    }
+    let bits = if wanted.read { 0o444 } else { 0 } | if wanted.write { 0o222 } else { 0 };
+    let (mode, uid, gid) = match whole {
+        true if host.st_gid < COUNT => (host.st_mode & 0o777, base, base + host.st_gid),
+        true => (host.st_mode & 0o700, base, base),
+        false => (bits, 0, 0),
+    };
+    let mode = Mode::from_bits_truncate(mode);
+    let make = || -> io::Result<()> {
+        let name = wanted.dst.file_name().unwrap_or_default();
+        let dir = tree.dir(wanted.dst.parent().unwrap_or(Path::new("/dev")))?;
+        mknodat(&dir, name, kind, mode, host.st_rdev)?;
+        let (uid, gid) = (Some(uid.into()), Some(gid.into()));
+        fchownat(&dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        fchmodat(dir.as_fd(), name, mode, FchmodatFlags::FollowSymlink)?;
+        Ok(())
+    };
+    make().map_err(failed)
 }
 
 pub fn fresh(tree: &Tree, path: &Path, what: &Fresh<'_>) -> Result<()> {

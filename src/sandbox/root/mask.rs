@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
@@ -10,7 +9,8 @@ use nix::mount::MsFlags;
 use super::super::error::{Error, Result};
 use super::super::spec::Spec;
 use super::super::syscall::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
-use super::overlay::overlay_part;
+use super::mapped::Mapped;
+use super::overlay::{on_other_file_system, overlay_part};
 use super::tree::{Fresh, Tree, bind, is_dir, restrict};
 
 /// Homes, keys, and the state of whatever else runs containers or machines here.
@@ -44,7 +44,7 @@ const KERNEL_READ_ONLY: [&str; 5] = [
 ];
 
 /// Hides the host's secrets, except what is shared.
-pub fn secrets(spec: &Spec, tree: &Tree, share: &[PathBuf]) -> Result<()> {
+pub fn secrets(spec: &Spec, tree: &Tree, share: &[PathBuf], mapped: Option<&Mapped>) -> Result<()> {
     let mut list: Vec<PathBuf> = SECRETS.iter().map(PathBuf::from).collect();
     list.extend(
         tree.names(Path::new("/etc/ssh"))
@@ -57,7 +57,10 @@ pub fn secrets(spec: &Spec, tree: &Tree, share: &[PathBuf]) -> Result<()> {
     // Outer ones first, so that an inner one is gone with them.
     list.sort();
     for path in share {
-        share_other_file_system(spec, tree, path)?;
+        // The overlay of `/` shows an empty directory there.
+        if on_other_file_system(path) {
+            overlay_part(spec, tree, path, mapped)?;
+        }
     }
     for secret in &list {
         let Ok(target) = tree.find(secret) else { continue };
@@ -91,16 +94,6 @@ fn keep<'a>(tree: &Tree, inner: &[&'a PathBuf]) -> Result<Vec<(&'a PathBuf, Owne
         Err(source) => Err(Error::path("sharing", *path, source)),
     };
     inner.iter().map(open).collect()
-}
-
-/// A path on another file system of the host gets a copy-on-write view of its own: the overlay of `/` shows
-/// an empty directory there.
-fn share_other_file_system(spec: &Spec, tree: &Tree, path: &Path) -> Result<()> {
-    let device = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.is_dir()));
-    match (device(Path::new("/")), device(path)) {
-        (Ok((root, _)), Ok((other, true))) if root != other => overlay_part(spec, tree, path),
-        _ => Ok(()),
-    }
 }
 
 fn put_back(tree: &Tree, path: &Path, from: &OwnedFd) -> io::Result<()> {

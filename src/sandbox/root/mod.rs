@@ -4,6 +4,7 @@
 //! `mount_namespaces(7)`, overlayfs.rst and `pivot_root(2)`.
 
 mod device;
+mod mapped;
 mod mask;
 mod overlay;
 mod tmpfiles;
@@ -17,6 +18,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, fchdir, pivot_root};
 
 pub use overlay::uppers;
+
+pub(super) use self::mapped::Mapped;
 
 use self::device::fresh;
 use self::tree::Fresh;
@@ -37,30 +40,33 @@ pub(super) fn isolate() -> Result<()> {
     .map_err(|errno| Error::system("making the mounts private", errno))
 }
 
-/// Builds the tree; [`enter`] makes it `/`.
-pub(super) fn build(spec: &Spec) -> Result<Built> {
-    let tree = overlay::mount_root(spec)?;
+/// Builds the tree; [`enter`] makes it `/`. `base` is the host's id of the container's root.
+pub(super) fn build(spec: &Spec, mapped: Option<&Mapped>, base: u32) -> Result<Built> {
+    let tree = overlay::mount_root(spec, mapped)?;
     let accounts = Files::of(&tree);
     kernel_file_systems(&tree)?;
-    device::fill(&tree)?;
+    device::fill(&tree, base)?;
     // An image says itself what is below /run and /tmp.
     if spec.read_only || !matches!(spec.root, Root::Layers { .. }) {
-        scratch(&tree, &accounts)?;
+        scratch(&tree, &accounts, base)?;
     }
     if let Root::Host { share } = &spec.root {
-        mask::secrets(spec, &tree, share)?;
+        mask::secrets(spec, &tree, share, mapped)?;
     }
-    volume::name_service(spec, &tree)?;
+    volume::name_service(spec, &tree, mapped)?;
     for wanted in &spec.tmpfs {
         volume::tmpfs(&tree, wanted)?;
     }
-    for wanted in &spec.volumes {
-        volume::volume(&tree, wanted)?;
+    for (number, wanted) in spec.volumes.iter().enumerate() {
+        volume::volume(&tree, wanted, mapped.and_then(|mapped| mapped.volume(number)))?;
     }
     if let (Root::Layers { .. }, Some(dir)) = (&spec.root, &spec.workdir) {
         // Images name working directories that nothing in them makes.
         tree.dir(dir)
             .map_err(|source| Error::path("creating", dir, source))?;
+    }
+    for wanted in &spec.isolation.devices {
+        device::extra(&tree, wanted, base)?;
     }
     mask::kernel(&tree)?;
     Ok(Built { tree, accounts })
@@ -133,7 +139,7 @@ fn kernel_file_systems(tree: &Tree) -> Result<()> {
     )
 }
 
-fn scratch(tree: &Tree, accounts: &Files) -> Result<()> {
+fn scratch(tree: &Tree, accounts: &Files, base: u32) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     fresh(
         tree,
@@ -159,6 +165,6 @@ fn scratch(tree: &Tree, accounts: &Files) -> Result<()> {
         data: "mode=1777,size=5m",
     };
     fresh(tree, Path::new("/run/lock"), &lock)?;
-    tmpfiles::create(tree, accounts);
+    tmpfiles::create(tree, accounts, base);
     Ok(())
 }

@@ -17,6 +17,7 @@ use nix::sys::stat::Mode;
 use super::super::cgroup::unescape;
 use super::super::error::{Error, Result, VIEW};
 use super::super::spec::{Root, Spec};
+use super::mapped::Mapped;
 use super::tree::{Tree, by_fd};
 
 /// Directories that often are file systems of their own and that programs cannot do without.
@@ -45,29 +46,66 @@ pub fn uppers(spec: &Spec) -> Vec<(PathBuf, PathBuf)> {
     list
 }
 
-/// Mounts the root on `layer/root` and opens it.
-pub fn mount_root(spec: &Spec) -> Result<Tree> {
-    let target = spec.layer.join("root");
-    make_dir(&target)?;
-    let (lower, host) = match &spec.root {
+/// The directories of the host that make up the tree, and their layers, which are made ready.
+pub fn sources(spec: &Spec) -> Result<Vec<PathBuf>> {
+    let (lowers, _) = lowers(spec);
+    let mut list: Vec<PathBuf> = lowers.iter().map(|&path| path.to_owned()).collect();
+    list.push(spec.layer.clone());
+    make_layer(&spec.layer, topmost(&lowers))?;
+    make_dir(&place(spec))?;
+    if let Root::Host { share } = &spec.root {
+        let shared = share.iter().filter(|path| on_other_file_system(path)).cloned();
+        for part in separate_mounts().into_iter().chain(shared) {
+            let layer = layer_of(spec, &part);
+            make_layer(&layer, &part)?;
+            list.extend([part, layer]);
+        }
+    }
+    list.sort();
+    list.dedup();
+    Ok(list)
+}
+
+/// What lies below the root's layer, the topmost first, and whether it is the host's own tree.
+fn lowers(spec: &Spec) -> (Vec<&Path>, bool) {
+    match &spec.root {
         Root::Host { .. } => (vec![Path::new("/")], true),
         Root::Dir(dir) => (vec![dir.as_path()], false),
         Root::Layers { layers, .. } => (layers.iter().rev().map(PathBuf::as_path).collect(), false),
-    };
-    let whole = overlay(&lower, &spec.layer, &target);
+    }
+}
+
+fn topmost<'a>(lowers: &[&'a Path]) -> &'a Path {
+    lowers.first().copied().unwrap_or(Path::new("/"))
+}
+
+/// Where the root is mounted while it is being built.
+fn place(spec: &Spec) -> PathBuf {
+    spec.layer.join("root")
+}
+
+/// Mounts the root on `layer/root` and opens it.
+pub fn mount_root(spec: &Spec, mapped: Option<&Mapped>) -> Result<Tree> {
+    let target = place(spec);
+    make_dir(&target)?;
+    if let Some(mapped) = mapped {
+        mapped.attach(&target)?;
+    }
+    let (lowers, host) = lowers(spec);
+    let whole = overlay(&lowers, &spec.layer, &target, mapped);
     let open = || Tree::open(&target).map_err(|source| Error::path("opening", &target, source));
     match whole {
         Ok(()) => {
             let tree = open()?;
             if host {
                 for part in separate_mounts() {
-                    overlay_part(spec, &tree, &part)?;
+                    overlay_part(spec, &tree, &part, mapped)?;
                 }
             }
             Ok(tree)
         }
         // In a user namespace `/` has locked mounts below it, and the kernel refuses to clone it.
-        Err(error) if host => {
+        Err(error) if host && mapped.is_none() => {
             bind_upper(&spec.layer, &target).map_err(|_| error)?;
             let tree = open()?;
             parts_one_by_one(spec, &tree)?;
@@ -77,15 +115,28 @@ pub fn mount_root(spec: &Spec) -> Result<Tree> {
     }
 }
 
-/// Overlays one directory of the host in place.
-pub fn overlay_part(spec: &Spec, tree: &Tree, part: &Path) -> Result<()> {
+/// Where the layer of a part of the tree is.
+fn layer_of(spec: &Spec, part: &Path) -> PathBuf {
     let name = part.to_string_lossy().replace('%', "%25").replace('/', "%2f");
-    let layer = spec.layer.join("parts").join(name);
+    spec.layer.join("parts").join(name)
+}
+
+/// Whether a directory is on another file system than `/`: the overlay of `/` shows an empty one there.
+pub fn on_other_file_system(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.is_dir()));
+    match (device(Path::new("/")), device(path)) {
+        (Ok((root, _)), Ok((other, is_dir))) => is_dir && root != other,
+        _ => false,
+    }
+}
+
+/// Overlays one directory of the host in place.
+pub fn overlay_part(spec: &Spec, tree: &Tree, part: &Path, mapped: Option<&Mapped>) -> Result<()> {
     let target = tree.dir(part).map_err(|source| Error::MountTarget {
         path: part.to_owned(),
         source,
     })?;
-    overlay(&[part], &layer, &by_fd(&target))
+    overlay(&[part], &layer_of(spec, part), &by_fd(&target), mapped)
 }
 
 fn parts_one_by_one(spec: &Spec, tree: &Tree) -> Result<()> {
@@ -94,7 +145,7 @@ fn parts_one_by_one(spec: &Spec, tree: &Tree) -> Result<()> {
             continue;
         };
         if kind.is_dir() {
-            overlay_part(spec, tree, part)?;
+            overlay_part(spec, tree, part, None)?;
         } else if let Ok(to) = fs::read_link(part) {
             let name = part.strip_prefix("/").unwrap_or(part);
             let link = by_fd(&tree.fd()).join(name);
@@ -119,9 +170,8 @@ fn bind_upper(layer: &Path, target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// One overlay: `lowers` below, the topmost first, and `layer/upper` on top.
-fn overlay(lowers: &[&Path], layer: &Path, target: &Path) -> Result<()> {
-    let lower = lowers.first().copied().unwrap_or(Path::new("/"));
+/// Makes the directories of a layer over `lower`.
+fn make_layer(layer: &Path, lower: &Path) -> Result<()> {
     let (upper, work) = (layer.join("upper"), layer.join("work"));
     // What an earlier mount left in `work` marks a volatile layer as unsafe after a crash; that is about
     // unwritten data, which this kernel still has.
@@ -132,19 +182,33 @@ fn overlay(lowers: &[&Path], layer: &Path, target: &Path) -> Result<()> {
         make_dir(&upper)?;
         like(&upper, lower).map_err(|source| Error::path("creating", &upper, source))?;
     }
-    make_dir(&work)?;
-    let open = |path: &Path| open_dir(path).map_err(|source| Error::path("opening", path, source));
+    make_dir(&work)
+}
+
+/// One overlay: `lowers` below, the topmost first, and `layer/upper` on top.
+fn overlay(lowers: &[&Path], layer: &Path, target: &Path, mapped: Option<&Mapped>) -> Result<()> {
+    let lower = topmost(lowers);
+    if mapped.is_none() {
+        make_layer(layer, lower)?;
+    }
+    let open = |path: &Path| match mapped.map(|mapped| mapped.dir(path)) {
+        // Never the host's own: its owners do not exist inside.
+        Some(None) => Err(Error::path(VIEW, path, nix::errno::Errno::ENOENT)),
+        Some(Some(fd)) => fd
+            .try_clone()
+            .map_err(|source| Error::path("opening", path, source)),
+        None => open_dir(path).map_err(|source| Error::path("opening", path, source)),
+    };
     let lower_fds: Vec<OwnedFd> = lowers.iter().map(|path| open(path)).collect::<Result<_>>()?;
-    let (upper_fd, work_fd) = (open(&upper)?, open(&work)?);
+    let layer_fd = open(layer)?;
     let below: Vec<String> = lower_fds
         .iter()
         .map(|fd| by_fd(fd).display().to_string())
         .collect();
     let dirs = format!(
-        "lowerdir={},upperdir={},workdir={}",
+        "lowerdir={},upperdir={layer}/upper,workdir={layer}/work",
         below.join(":"),
-        by_fd(&upper_fd).display(),
-        by_fd(&work_fd).display()
+        layer = by_fd(&layer_fd).display(),
     );
     let mut last = nix::errno::Errno::EINVAL;
     // Volatile skips syncing what is thrown away anyway; user namespaces need `userxattr`.

@@ -20,8 +20,8 @@ struct Wanted {
     group: String,
 }
 
-/// Creates them all. One that cannot be made is left out: nobody may need it.
-pub fn create(tree: &Tree, accounts: &Files) {
+/// Creates them all, `base` being the host's id of the container's root. One that cannot be made is left out: nobody may need it.
+pub fn create(tree: &Tree, accounts: &Files, base: u32) {
     // A file in /etc replaces the one of the same name in /usr/lib.
     let mut files: BTreeMap<_, PathBuf> = BTreeMap::new();
     for dir in ["/usr/lib/tmpfiles.d", "/etc/tmpfiles.d"] {
@@ -33,12 +33,12 @@ pub fn create(tree: &Tree, accounts: &Files) {
     }
     for path in files.values() {
         for wanted in tree.text(path).lines().filter_map(parse) {
-            let _ = make(tree, accounts, &wanted);
+            let _ = make(tree, accounts, &wanted, base);
         }
     }
 }
 
-fn make(tree: &Tree, accounts: &Files, wanted: &Wanted) -> std::io::Result<()> {
+fn make(tree: &Tree, accounts: &Files, wanted: &Wanted, base: u32) -> std::io::Result<()> {
     let dir = tree.dir(&wanted.path)?;
     let parent = tree.dir(wanted.path.parent().unwrap_or(Path::new("/")))?;
     let name = wanted.path.file_name().unwrap_or_default();
@@ -48,8 +48,8 @@ fn make(tree: &Tree, accounts: &Files, wanted: &Wanted) -> std::io::Result<()> {
     fchownat(
         parent.as_fd(),
         name,
-        uid.map(Uid::from_raw),
-        gid.map(Gid::from_raw),
+        uid.map(|uid| Uid::from_raw(base.saturating_add(uid))),
+        gid.map(|gid| Gid::from_raw(base.saturating_add(gid))),
         flags,
     )?;
     let mode = Mode::from_bits_truncate(wanted.mode);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -10,18 +11,22 @@ use nix::sys::stat::Mode;
 
 use super::super::error::{Error, Result};
 use super::super::spec::{Spec, Tmpfs, Volume};
-use super::super::syscall::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::super::syscall::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::device::fresh;
-use super::tree::{Fresh, Tree, bind, is_dir, restrict};
+use super::mapped::Mapped;
+use super::tree::{Fresh, Tree, bind, by_fd, is_dir, restrict};
 
 /// Written by the caller into the run-time directory; `hosts` is rewritten in place while the container runs.
 const NAME_SERVICE: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 /// Binds `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, read-only.
-pub fn name_service(spec: &Spec, tree: &Tree) -> Result<()> {
+pub fn name_service(spec: &Spec, tree: &Tree, mapped: Option<&Mapped>) -> Result<()> {
+    let dir = mapped.and_then(|mapped| mapped.dir(&spec.dir));
+    let dir = dir.map_or_else(|| spec.dir.clone(), by_fd);
     for name in NAME_SERVICE {
-        let source = spec.dir.join(name);
-        let Ok(file) = File::open(&source) else { continue };
+        let Ok(file) = File::open(dir.join(name)) else {
+            continue;
+        };
         let path = Path::new("/etc").join(name);
         let mount = || -> io::Result<()> {
             let target = match tree.file(&path) {
@@ -62,7 +67,7 @@ pub fn tmpfs(tree: &Tree, wanted: &Tmpfs) -> Result<()> {
 }
 
 /// Binds a volume with everything below it, never set-uid, never with devices.
-pub fn volume(tree: &Tree, volume: &Volume) -> Result<()> {
+pub fn volume(tree: &Tree, volume: &Volume, mapped: Option<&OwnedFd>) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let source = nix::fcntl::open(&volume.src, flags, Mode::empty())
         .map_err(|errno| Error::path("opening volume", &volume.src, errno))?;
@@ -75,7 +80,11 @@ pub fn volume(tree: &Tree, volume: &Volume) -> Result<()> {
         path: volume.dst.clone(),
         source,
     })?;
-    bind(&source, &target, true).map_err(|errno| Error::path("mounting volume", &volume.src, errno))?;
+    match mapped {
+        Some(mapped) => syscall::move_mount(mapped.as_fd(), target.as_fd()),
+        None => bind(&source, &target, true).map_err(io::Error::from),
+    }
+    .map_err(|source| Error::path("mounting volume", &volume.src, source))?;
     let read_only = if volume.read_only { MOUNT_ATTR_RDONLY } else { 0 };
     restrict(
         tree,

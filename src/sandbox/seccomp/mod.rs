@@ -5,6 +5,7 @@
 //! the second are unknown numbers. Relies on seccomp(2) and on `no_new_privs` being set before.
 
 mod calls;
+mod profile;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::io;
 use self::tree::{Action, Check, Insn, When};
 use super::capabilities::{SYS_ADMIN, Set};
 use super::error::{Error, Result};
+use super::spec::Seccomp;
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: u32 = 0xc000_003e;
@@ -100,13 +102,20 @@ fn ranges(rules: &BTreeMap<u32, Action>) -> Vec<(u32, Action)> {
     list
 }
 
-/// The filter for a process with `caps`.
-pub(super) fn filter(caps: Set) -> Vec<Insn> {
-    tree::program(ARCH, &ranges(&rules(caps)))
+/// The filter for a process with `caps`; empty if there is to be none.
+pub(super) fn filter(which: &Seccomp, caps: Set) -> Result<Vec<Insn>> {
+    match which {
+        Seccomp::Default => Ok(tree::program(ARCH, &ranges(&rules(caps)))),
+        Seccomp::Profile(text) => profile::program(text, caps),
+        Seccomp::Off => Ok(Vec::new()),
+    }
 }
 
 /// Installs the filter on this process, for good.
 pub(super) fn install(filter: &mut [Insn]) -> Result<()> {
+    if filter.is_empty() {
+        return Ok(());
+    }
     let len = libc::c_ushort::try_from(filter.len())
         .map_err(|_| Error::system("system call filter", io::Error::from_raw_os_error(libc::E2BIG)))?;
     let program = libc::sock_fprog {
@@ -187,8 +196,12 @@ mod tests {
 
     #[test]
     fn dangerous_calls_are_refused_by_default_and_opened_by_their_capability() {
-        let code = filter(Set::chosen(&[], &[]).expect("known"));
-        let admin = filter(Set::chosen(&["SYS_ADMIN".into()], &[]).expect("known"));
+        let of = |add: &[String]| {
+            let caps = Set::chosen(add, &[]).expect("known");
+            filter(&Seccomp::Default, caps).expect("built in")
+        };
+        let code = of(&[]);
+        let admin = of(&["SYS_ADMIN".into()]);
         let verdict = |code: &[Insn], call: libc::c_long| {
             run(code, ARCH, u32::try_from(call).expect("positive"), [0; 6])
         };

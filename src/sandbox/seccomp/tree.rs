@@ -49,19 +49,21 @@ impl Check {
     }
 }
 
-const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-const AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+pub const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+pub const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+pub const AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+pub const ABOVE: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
+pub const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const GO: u16 = 0x05; // BPF_JMP | BPF_JA
-const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+pub const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
 /// Of the low half of argument 0; both architectures are little endian.
-const OFFSET_ARGS: u32 = 16;
+pub const OFFSET_ARGS: u32 = 16;
 
-fn insn(code: u16, k: u32) -> Insn {
+pub fn insn(code: u16, k: u32) -> Insn {
     Insn {
         code,
         jt: 0,
@@ -70,7 +72,7 @@ fn insn(code: u16, k: u32) -> Insn {
     }
 }
 
-fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Insn {
+pub fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Insn {
     Insn { code, jt, jf, k }
 }
 
@@ -85,24 +87,30 @@ fn verdict(action: Action) -> u32 {
 /// The whole program. `ranges` are (first number, action), ascending, the first at 0; each reaches up to the
 /// next.
 pub fn program(arch: u32, ranges: &[(u32, Action)]) -> Vec<Insn> {
+    program_of(arch, ranges, &|action| leaf(*action))
+}
+
+/// As [`program`], for answers that `code` turns into instructions ending in a return.
+pub fn program_of<A>(arch: u32, ranges: &[(u32, A)], code: &impl Fn(&A) -> Vec<Insn>) -> Vec<Insn> {
+    let answer = code;
     let mut code = vec![
         insn(LOAD, OFFSET_ARCH),
         jump(EQUAL, arch, 1, 0),
         insn(RETURN, verdict(Action::Kill)),
         insn(LOAD, OFFSET_NUMBER),
     ];
-    code.extend(search(ranges));
+    code.extend(search(ranges, answer));
     code
 }
 
-fn search(ranges: &[(u32, Action)]) -> Vec<Insn> {
+fn search<A>(ranges: &[(u32, A)], answer: &impl Fn(&A) -> Vec<Insn>) -> Vec<Insn> {
     match ranges {
         [] => leaf(Action::Kill),
-        [(_, action)] => leaf(*action),
+        [(_, action)] => answer(action),
         _ => {
             let (low, high) = ranges.split_at(ranges.len() / 2);
             let pivot = high.first().map_or(0, |(first, _)| *first);
-            let (low, high) = (search(low), search(high));
+            let (low, high) = (search(low, answer), search(high, answer));
             let mut code = match u8::try_from(low.len()) {
                 Ok(distance) => vec![jump(AT_LEAST, pivot, distance, 0)],
                 Err(_) => vec![
@@ -142,7 +150,7 @@ fn leaf(action: Action) -> Vec<Insn> {
 pub mod interpreter {
     //! As much of BPF as the programs above use.
 
-    use super::{ANY_BIT, AT_LEAST, EQUAL, GO, Insn, LOAD, RETURN};
+    use super::{ABOVE, AND, ANY_BIT, AT_LEAST, EQUAL, GO, Insn, LOAD, RETURN};
 
     /// What the program says of a call.
     pub fn run(code: &[Insn], arch: u32, number: u32, args: [u64; 6]) -> u32 {
@@ -160,6 +168,11 @@ pub mod interpreter {
                     continue;
                 }
                 RETURN => return insn.k,
+                AND => {
+                    value &= insn.k;
+                    continue;
+                }
+                ABOVE => value > insn.k,
                 EQUAL => value == insn.k,
                 AT_LEAST => value >= insn.k,
                 ANY_BIT => value & insn.k != 0,

@@ -1,0 +1,89 @@
+//! What of the host goes into a container's tree, as the container's user namespace sees it.
+//!
+//! Made by the launcher, as detached mounts that only descriptors lead to, because only there a file system
+//! that cannot show owners shifted (`mount_setattr(2)`) can still be answered by doing without. The child puts
+//! them where it wants them.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::super::error::{Error, Result};
+use super::super::spec::Spec;
+use super::super::syscall;
+use super::super::users::UserSpace;
+use super::overlay;
+
+/// The sources of a tree, if the container has a user namespace of its own.
+pub struct Mapped {
+    /// Lower directories and layers, by their path on the host.
+    dirs: Vec<(PathBuf, OwnedFd)>,
+    /// In the order of the volumes.
+    volumes: Vec<OwnedFd>,
+}
+
+impl Mapped {
+    /// Maps everything `spec` names.
+    pub fn of(spec: &Spec, space: &UserSpace) -> Result<Self> {
+        let mut dirs = Vec::new();
+        for path in overlay::sources(spec)? {
+            let fd = map(&path, space.fd(), false)?;
+            dirs.push((path, fd));
+        }
+        // Without, the files of name service are nobody's, which only looks odd.
+        if let Ok(fd) = map(&spec.dir, space.fd(), false) {
+            dirs.push((spec.dir.clone(), fd));
+        }
+        let volume = |path: &Path| {
+            // What is mounted below may be of another kind than the volume itself.
+            map(path, space.fd(), true).or_else(|_| map(path, space.fd(), false))
+        };
+        let volumes = spec.volumes.iter().map(|wanted| volume(&wanted.src));
+        let volumes = volumes.collect::<Result<_>>()?;
+        Ok(Self { dirs, volumes })
+    }
+
+    pub fn fds(&self) -> Vec<i32> {
+        let dirs = self.dirs.iter().map(|(_, fd)| fd);
+        dirs.chain(&self.volumes).map(AsRawFd::as_raw_fd).collect()
+    }
+
+    /// The mapped view of a directory of the host.
+    pub fn dir(&self, path: &Path) -> Option<&OwnedFd> {
+        self.dirs
+            .iter()
+            .find(|(known, _)| known == path)
+            .map(|(_, fd)| fd)
+    }
+
+    pub fn volume(&self, number: usize) -> Option<&OwnedFd> {
+        self.volumes.get(number)
+    }
+
+    /// Attaches the directories on `place`, on top of one another: before Linux 6.15 neither an overlay nor a
+    /// bind mount takes what hangs nowhere. What is on top does not hide the others from who has them open.
+    pub fn attach(&self, place: &Path) -> Result<()> {
+        for (path, fd) in &self.dirs {
+            let attach = || -> io::Result<()> {
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let place = nix::fcntl::open(place, flags, Mode::empty())?;
+                syscall::move_mount(fd.as_fd(), place.as_fd())
+            };
+            attach().map_err(|source| Error::path("attaching the view of", path, source))?;
+        }
+        Ok(())
+    }
+}
+
+fn map(path: &Path, userns: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
+    let clone = || -> io::Result<OwnedFd> {
+        let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let tree = syscall::open_tree_clone(fd.as_fd(), recursive)?;
+        syscall::mount_setattr_idmap(tree.as_fd(), userns)?;
+        Ok(tree)
+    };
+    clone().map_err(|source| Error::path("shifting the owners below", path, source))
+}

@@ -11,6 +11,7 @@ mod isolation;
 mod print;
 mod read;
 mod show;
+mod topology;
 
 use std::time::Duration;
 
@@ -165,6 +166,8 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             Ok(show::matrix(p, &ops::reach::reach(place, &request)?))
         }
         Command::Graph { format } => Ok(graph::show(p, &ops::graph::graph(place)?, format)),
+        Command::Up(args) => topology::up(place, args, dry, p),
+        Command::Down(args) => topology::down(place, args, dry, p),
         Command::Doctor => Ok(show::checks(p, &ops::doctor::doctor(place))),
         Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix && !dry)?)),
         Command::Gc => {

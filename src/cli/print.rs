@@ -77,6 +77,12 @@ impl Printer {
         self.paint_for(std::io::stdout().is_terminal(), look, text)
     }
 
+    /// A word for [`Printer::say`].
+    #[must_use]
+    pub fn paint_talk(&self, look: Look, text: &str) -> String {
+        self.paint_for(err_is_terminal(), look, text)
+    }
+
     fn paint_for(&self, terminal: bool, look: Look, text: &str) -> String {
         let on = match self.colour {
             Colour::Always => true,

@@ -56,6 +56,7 @@ pub fn run(args: Run) -> Result<run::Request> {
             .collect::<Result<_>>()?,
         addresses,
         mac: args.mac.as_deref().map(str::parse).transpose()?,
+        aliases: vec![],
         spec: spec(args)?,
     })
 }

@@ -137,16 +137,7 @@ impl Moat {
         let links = self.locks.links()?;
         if live && path.is_some() {
             let objects = self.objects_of(name)?;
-            // What is inside goes with the interface.
-            let stays = |o: &&Object| {
-                let inside = matches!(o.place(), Place::Sandbox(_));
-                let apart = matches!(
-                    o,
-                    Object::Element(_) | Object::Neighbour { .. } | Object::Route { .. }
-                );
-                apart && !inside
-            };
-            let rest: State = objects.iter().filter(stays).cloned().collect();
+            let rest: State = objects.iter().filter(|o| stays_behind(o)).cloned().collect();
             // A locked port without its entry forwards nothing: first what closes, then the wall.
             let known = objects
                 .iter()
@@ -169,6 +160,49 @@ impl Moat {
             self.wait_gone(&veth)?;
         }
         self.refresh_hosts(&peers)
+    }
+
+    /// As [`Moat::detach`], for containers of ours at once: one batch of elements, one wait.
+    ///
+    /// # Errors
+    /// When something would not go, after all was tried.
+    pub fn detach_all(&mut self, names: &[Name]) -> Result<()> {
+        if names.iter().any(Name::is_anothers) {
+            return names.iter().try_for_each(|n| self.detach(n));
+        }
+        let live = self.store.meta("live")?.is_some();
+        let (mut rest, mut ports) = (State::new(), Vec::new());
+        // Until the endpoints are forgotten, so that nobody opens anything to them in between.
+        let links = self.locks.links()?;
+        let mut gone = Vec::new();
+        for name in names {
+            let Some((e, path)) = self.store.endpoint(name)? else {
+                continue;
+            };
+            if live && path.is_some() {
+                let objects = self.objects_of(name)?;
+                ports.extend(objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned());
+                rest.extend(objects.into_iter().filter(stays_behind));
+            }
+            gone.push(e);
+        }
+        self.apply(&Plan::remove(&rest))?;
+        let mut peers = BTreeSet::new();
+        for e in &gone {
+            if live {
+                self.forget(e)?;
+            }
+            peers.extend(self.who_names(&e.container)?);
+        }
+        super::fault::step("forgetting the endpoints")?;
+        self.store
+            .write(|s| gone.iter().try_for_each(|e| s.remove_endpoint(&e.container)))?;
+        drop(links);
+        for veth in &ports {
+            self.wait_gone(veth)?;
+        }
+        let left: Vec<Name> = peers.into_iter().filter(|p| !names.contains(p)).collect();
+        self.refresh_hosts(&left)
     }
 
     /// The last port behind another plugin's interface takes along what they all shared. Under the
@@ -230,6 +264,16 @@ impl Moat {
             .collect();
         Ok(from.into_iter().filter(|n| n != name).collect())
     }
+}
+
+/// Whether an object does not go with the interface of its container, as all does that is inside.
+fn stays_behind(object: &Object) -> bool {
+    let inside = matches!(object.place(), Place::Sandbox(_));
+    let apart = matches!(
+        object,
+        Object::Element(_) | Object::Neighbour { .. } | Object::Route { .. }
+    );
+    apart && !inside
 }
 
 /// Whether an object is there because of a link, whose other end others change too.

@@ -1,6 +1,7 @@
 //! What a person is told when a command cannot do what was asked: what was wanted, what
 //! failed, what was undone, what to do next.
 
+pub use crate::model::nearest;
 use crate::{kernel, model, sandbox, store};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -54,6 +55,9 @@ pub enum Error {
     Subnet(#[from] model::SubnetError),
     #[error(transparent)]
     Mac(#[from] model::MacError),
+    /// What is wrong in a file, with line and column.
+    #[error(transparent)]
+    File(#[from] model::yaml::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -118,6 +122,7 @@ impl Error {
             }
             Self::State { .. } => Some("`--root DIR` (or MOAT_ROOT) names another state directory".into()),
             Self::Busy { .. } => Some("`ps` shows it; a stopped process holds its lock until it ends".into()),
+            Self::File(e) => e.fault.hint.clone(),
             Self::Store(e) => Some(store_hint(e)),
             Self::Kernel(e) => Some(kernel_hint(e).to_owned()),
             Self::Sandbox(e) => e.hint(),
@@ -213,30 +218,4 @@ fn kernel_hint(e: &kernel::Error) -> &'static str {
             "`moat doctor` says what this kernel lacks"
         }
     }
-}
-
-/// The name among `all` that is most like `name`, if one is close.
-#[must_use]
-pub fn nearest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<String> {
-    let limit = 1 + name.len() / 3;
-    all.map(|other| (distance(name, other), other))
-        .filter(|(d, other)| *d <= limit || (name.len() > 1 && other.starts_with(name)))
-        .min()
-        .map(|(_, other)| other.to_owned())
-}
-
-/// Edits between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -108,12 +108,13 @@ fn between_marks(before: &str, ours: &str) -> String {
 pub fn hosts_file(names: &Names, world: &World, e: &Endpoint, hostname: &str) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for ip in &e.addresses {
-        let also = if hostname == e.container.as_str() {
-            String::new()
-        } else {
-            format!(" {}", e.container)
-        };
-        let _ = writeln!(text, "{ip}\t{hostname}{also}");
+        let own = called(e);
+        let also = own.split(' ').filter(|word| *word != hostname);
+        let _ = writeln!(
+            text,
+            "{ip}\t{}",
+            [hostname].into_iter().chain(also).collect::<Vec<_>>().join(" ")
+        );
     }
     text + &peers_text(names, world, e)
 }
@@ -144,13 +145,14 @@ fn peers_text(names: &Names, world: &World, e: &Endpoint) -> String {
     text
 }
 
-/// The words by which a peer is found: the name, or those its runtime gave it.
+/// The words by which a peer is found: its name and others of its own, or those its runtime gave it.
 fn called(peer: &Endpoint) -> String {
     let name = peer.container.as_str();
     match (peer.container.is_anothers(), peer.aliases.is_empty()) {
         (true, false) => peer.aliases.join(" "),
         (true, true) => name.split('/').nth(1).unwrap_or(name).to_owned(),
-        (false, _) => name.to_owned(),
+        (false, false) => format!("{name} {}", peer.aliases.join(" ")),
+        (false, true) => name.to_owned(),
     }
 }
 

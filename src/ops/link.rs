@@ -69,7 +69,11 @@ pub fn link(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan>>
     open(&mut moat, request, dry).map_err(|e| e.while_doing(wanted))
 }
 
-fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
+/// As [`link`], in a world that is open already.
+///
+/// # Errors
+/// As there.
+pub(super) fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     let request = &Request {
         from: resolve(&moat.store, &request.from)?,
         to: resolve(&moat.store, &request.to)?,
@@ -201,7 +205,17 @@ pub fn unlink(
     close(&mut moat, &from, &to, service, dry).map_err(|e| e.while_doing(wanted))
 }
 
-fn close(moat: &mut Moat, from: &End, to: &End, service: Option<Service>, dry: bool) -> Result<Option<Plan>> {
+/// As [`unlink`], in a world that is open already.
+///
+/// # Errors
+/// As there.
+pub(super) fn close(
+    moat: &mut Moat,
+    from: &End,
+    to: &End,
+    service: Option<Service>,
+    dry: bool,
+) -> Result<Option<Plan>> {
     let links = [Link {
         from: from.clone(),
         to: to.clone(),

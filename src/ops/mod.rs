@@ -2,6 +2,7 @@
 
 pub mod annotation;
 mod attach;
+mod bulk;
 pub mod classic;
 pub mod cni;
 pub mod conflist;
@@ -28,6 +29,7 @@ mod remove;
 pub mod run;
 mod settle;
 pub mod time;
+pub mod topology;
 pub mod why;
 
 pub use crate::plan::Plan;

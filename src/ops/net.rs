@@ -49,7 +49,11 @@ pub fn create(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan
     build(&mut moat, request, dry).map_err(|e| e.while_doing(wanted))
 }
 
-fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
+/// As [`create`], in a world that is open already.
+///
+/// # Errors
+/// As there.
+pub(super) fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
     check_policy(request.default_policy)?;
     moat.exclude()?;
     let network = complete(moat, request)?;
@@ -329,7 +333,11 @@ pub fn rm(place: &Where, name: &Name, dry: bool) -> Result<Option<Plan>> {
     take(&mut moat, name, dry).map_err(|e| e.while_doing(format!("remove network `{name}`")))
 }
 
-fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
+/// As [`rm`], in a world that is open already.
+///
+/// # Errors
+/// As there.
+pub(super) fn take(moat: &mut Moat, name: &Name, dry: bool) -> Result<Option<Plan>> {
     moat.exclude()?;
     let all = moat.store.networks()?;
     if !all.iter().any(|r| r.network.name == *name) {

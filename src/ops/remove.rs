@@ -8,7 +8,7 @@ use super::fault;
 use crate::model::Name;
 use crate::plan::Plan;
 use crate::sandbox::{self, Spec};
-use crate::store::{Container, Phase};
+use crate::store::{Container, Phase, Store};
 
 /// What becomes of work that ends what cannot be brought back.
 pub const GOES_ON: &str = "the next `moat` command goes on with it";
@@ -90,21 +90,23 @@ pub fn remove(moat: &mut Moat, c: &Container, force: bool) -> Result<()> {
             hint,
         });
     }
-    let claimed = moat.store.write(|s| {
-        // Another rm may have been faster: then there is nothing to do.
-        let now = s.container(c.name.as_str())?.filter(|n| n.id == c.id);
-        let free =
-            now.is_some_and(|n| n.phase != Phase::Removing || !sandbox::is_alive(n.owner.0, n.owner.1));
-        if free {
-            s.set_phase(&c.name, Phase::Removing, moat.me)?;
-        }
-        Ok::<_, Error>(free)
-    })?;
+    let claimed = moat.store.write(|s| claim(s, moat.me, c))?;
     if claimed {
         erase(moat, c).map_err(|e| e.noting(GOES_ON))
     } else {
         Ok(())
     }
+}
+
+/// Marks a container as being removed by this command. Another rm may have been faster: then there is
+/// nothing to do.
+pub(super) fn claim(s: &Store, me: (i32, u64), c: &Container) -> Result<bool> {
+    let now = s.container(c.name.as_str())?.filter(|n| n.id == c.id);
+    let free = now.is_some_and(|n| n.phase != Phase::Removing || !sandbox::is_alive(n.owner.0, n.owner.1));
+    if free {
+        s.set_phase(&c.name, Phase::Removing, me)?;
+    }
+    Ok(free)
 }
 
 /// Takes away everything of a container whose record says so.
@@ -131,7 +133,7 @@ pub fn erase(moat: &mut Moat, c: &Container) -> Result<()> {
 }
 
 /// Nothing is done to processes of another runtime.
-fn kill_and_wait(c: &Container) -> Result<()> {
+pub(super) fn kill_and_wait(c: &Container) -> Result<()> {
     if let Some((pid, started)) = c.pid.filter(|_| !c.name.is_anothers()) {
         if let Ok(spec) = serde_json::from_str::<Spec>(&c.spec) {
             // Gone already is what is wanted.
@@ -143,7 +145,7 @@ fn kill_and_wait(c: &Container) -> Result<()> {
 }
 
 /// Removes a container's files: layer, cgroups, run-time directory.
-fn clean(moat: &Moat, c: &Container) -> Result<()> {
+pub(super) fn clean(moat: &Moat, c: &Container) -> Result<()> {
     fault::step("removing the files")?;
     if let Ok(spec) = serde_json::from_str::<Spec>(&c.spec) {
         sandbox::cleanup(&spec)?;

@@ -24,6 +24,8 @@ pub struct Request {
     pub ports: Vec<PortMap>,
     pub addresses: Vec<IpAddr>,
     pub mac: Option<Mac>,
+    /// Names by which those that are linked to it find it, beside its own.
+    pub aliases: Vec<String>,
     /// The sandbox's part; id, directories and a missing hostname are filled in here.
     pub spec: Spec,
 }
@@ -65,7 +67,7 @@ pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
 }
 
 /// Fills in what the caller could not know.
-fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name) {
+pub(super) fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name) {
     let spec = &mut request.spec;
     id.clone_into(&mut spec.id);
     spec.dir = moat.container_dir(id);
@@ -83,7 +85,37 @@ fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name) {
     }
 }
 
+/// Starts a container in the background, and keeps the lock.
+///
+/// # Errors
+/// What failed; nothing of the container stays.
+pub(super) fn start_detached(moat: &mut Moat, name: &Name, mut request: Request) -> Result<()> {
+    request.spec.detach = true;
+    let id = new_id()?;
+    complete(moat, &mut request, &id, name);
+    begin(moat, &id, name, &request)
+        .map(drop)
+        .map_err(|e| e.while_doing(format!("run `{name}`")))
+}
+
 fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Outcome> {
+    let running = begin(moat, id, name, request)?;
+    // Over the whole life of a foreground container the lock is free.
+    moat.lock = None;
+    if request.spec.detach {
+        return Ok(Outcome::Started {
+            id: id.to_owned(),
+            name: name.clone(),
+        });
+    }
+    let code = running.wait_foreground()?;
+    end(moat, id, name, code)
+        .map_err(|e| e.noting(&format!("it ended with status {code}; {}", remove::GOES_ON)))?;
+    Ok(Outcome::Ended(code))
+}
+
+/// Records, launches and attaches; or nothing of it stays.
+fn begin(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<sandbox::Running> {
     let record = record(moat, id, name, request)?;
     moat.learn_host()?;
     let intent = moat.store.write(|s| {
@@ -100,18 +132,7 @@ fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Ou
         }
     };
     moat.store.finish(intent)?;
-    // Over the whole life of a foreground container the lock is free.
-    moat.lock = None;
-    if request.spec.detach {
-        return Ok(Outcome::Started {
-            id: id.to_owned(),
-            name: name.clone(),
-        });
-    }
-    let code = running.wait_foreground()?;
-    end(moat, id, name, code)
-        .map_err(|e| e.noting(&format!("it ended with status {code}; {}", remove::GOES_ON)))?;
-    Ok(Outcome::Ended(code))
+    Ok(running)
 }
 
 /// Notes that a foreground container ended.
@@ -179,6 +200,7 @@ fn enter(
     let wish = NewEndpoint {
         addresses: request.addresses.clone(),
         mac: request.mac,
+        aliases: request.aliases.clone(),
         ..NewEndpoint::default()
     };
     s.add_endpoint(name, &network, &request.labels, &wish)?;
@@ -270,12 +292,10 @@ fn undo(moat: &mut Moat, record: &Container) -> Result<()> {
 /// What would be done, without doing it: the records are made and rolled back.
 fn plan(moat: &mut Moat, name: &Name, request: &Request) -> Result<Plan> {
     let live = moat.store.meta("live")?.is_some();
-    let record = record(moat, "dry-run", name, request)?;
     moat.learn_host()?;
     let mut plan = Plan::default();
     moat.store.begin()?;
-    let entered = enter(moat, &moat.store, &record, name, request)
-        .and_then(|_| Ok(moat.store.set_sandbox(name, "/proc/PID/ns/net".as_ref())?));
+    let entered = enter_only(moat, "dry-run", name, request, "/proc/PID/ns/net");
     let planned = entered.and_then(|()| {
         let wanted = if live {
             moat.objects_of(name)?
@@ -287,6 +307,16 @@ fn plan(moat: &mut Moat, name: &Name, request: &Request) -> Result<Plan> {
     });
     moat.store.roll_back()?;
     planned.map(|()| plan)
+}
+
+/// Records a container that is never launched, for a plan that is rolled back.
+///
+/// # Errors
+/// Something it asks for is taken.
+pub(super) fn enter_only(moat: &Moat, id: &str, name: &Name, request: &Request, netns: &str) -> Result<()> {
+    let record = record(moat, id, name, request)?;
+    enter(moat, &moat.store, &record, name, request)?;
+    Ok(moat.store.set_sandbox(name, netns.as_ref())?)
 }
 
 /// Twelve hex digits that nobody else has.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 
 /// One container: its root, its process and its limits.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools)] // each is a switch of the command line
 pub struct Spec {
     /// Short and unique on this host: it names the cgroup.
@@ -125,6 +125,12 @@ pub enum Root {
         image: String,
         layers: Vec<PathBuf>,
     },
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::Host { share: vec![] }
+    }
 }
 
 /// A part of the host's tree mounted into the container.

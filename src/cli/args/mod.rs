@@ -4,6 +4,7 @@ mod cni;
 mod hook;
 mod net;
 mod run;
+mod topology;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub use cni::{Caller, Cni};
 pub use hook::{Hook, What as HookWhat};
 pub use net::{Net, Policy, RouterKind};
 pub use run::{Exec, HealthArgs, Run};
+pub use topology::{Down, File as TopologyFile, Up};
 
 /// Containers that cannot see each other until somebody links them.
 #[derive(Debug, Parser)]
@@ -221,6 +223,8 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
+    Up(Up),
+    Down(Down),
     /// Check what this machine has of what moat needs
     #[command(after_help = "Examples:\n  moat doctor\n  moat doctor --json")]
     Doctor,

@@ -8,6 +8,7 @@ Containers:
   run, exec                 Start a container; run a further command in it
   ps, inspect, logs         List containers; say all of one; print what it wrote
   stop, kill, wait, rm      Ask it to end; send a signal; wait for it; remove it
+  up, down                  Make what runs what a Compose file says; remove it again
 
 Networks and links:
   net                       Make, list and remove networks

@@ -70,6 +70,15 @@ pub fn run(plugin: &dyn Plugin, env: &Env, stdin: &[u8]) -> Answer {
     }
 }
 
+/// Answers a call of a plugin that is not here.
+#[must_use]
+pub fn nobody(called: &str, stdin: &[u8]) -> Answer {
+    let asked = read::config(stdin).and_then(|config| read::version(&config));
+    let msg = format!("moat does not answer as plugin type `{called}`");
+    let error = Error::new(code::CONFIG, msg).with(format!("it does as {}", names().join(", ")));
+    Answer::failed(&error, asked.unwrap_or(Version::LATEST))
+}
+
 fn answer(
     plugin: &dyn Plugin,
     env: &Env,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Plugin;
 use super::call::{Env, Version};
-use super::dispatch::{Answer, plugin, run};
+use super::dispatch::{Answer, nobody, plugin, run};
 use super::error::{Error, code};
 use super::read::{LIMIT, variable};
 
@@ -22,12 +22,14 @@ static ANSWERED: AtomicBool = AtomicBool::new(false);
 /// Answers when the process was started as a CNI plugin: `CNI_COMMAND` is set, or the program
 /// is called by the name of a reference plugin. The exit status; `None` when it was not.
 ///
-/// The name under which the program is called decides, not the configuration's `type`; with
-/// `CNI_COMMAND` and any other name, it is `moat`.
+/// The name under which the program is called decides, not the configuration's `type`. It is
+/// `moat` under each name that begins so: builds lie side by side as `moat-2`. Any other
+/// name is a plugin that somebody believes to have, and an error.
 #[must_use]
 pub fn main(argv0: &OsStr, env: &Env) -> Option<i32> {
-    let called = Path::new(argv0).file_name().and_then(OsStr::to_str);
-    let classic = called.filter(|name| *name != "moat").and_then(plugin);
+    let called = Path::new(argv0).file_name().unwrap_or(OsStr::new("moat"));
+    let called = called.to_string_lossy();
+    let classic = plugin(&called).filter(|p| p.name() != "moat");
     let commanded = variable(env, "CNI_COMMAND").is_some();
     match (classic, commanded) {
         (None, false) => None,
@@ -35,14 +37,19 @@ pub fn main(argv0: &OsStr, env: &Env) -> Option<i32> {
             write(&mut io::stderr(), &about(&*plugin));
             Some(0)
         }
-        (classic, true) => Some(call(&*classic.or_else(|| plugin("moat"))?, env)),
+        (Some(classic), true) => Some(call(|stdin| run(&*classic, env, stdin))),
+        (None, true) if called.starts_with("moat") => {
+            let moat = plugin("moat")?;
+            Some(call(|stdin| run(&*moat, env, stdin)))
+        }
+        (None, true) => Some(call(|stdin| nobody(&called, stdin))),
     }
 }
 
-fn call(plugin: &dyn Plugin, env: &Env) -> i32 {
+fn call(answer: impl FnOnce(&[u8]) -> Answer) -> i32 {
     answer_panics();
     let answer = match configuration() {
-        Ok(stdin) => run(plugin, env, &stdin),
+        Ok(stdin) => answer(&stdin),
         Err(e) => {
             let error = Error::new(code::IO, format!("error reading from stdin: {e}"));
             Answer::failed(&error, Version::LATEST)

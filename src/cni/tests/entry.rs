@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 use super::*;
+use crate::cni::dispatch::nobody;
 use crate::cni::entry::answer_panics;
 use crate::cni::{about, main};
 
@@ -45,6 +46,24 @@ fn the_command_line_is_no_plugin() {
         for called in ["moat", "/usr/bin/moat", "", "/", "moat-1.0"] {
             assert_eq!(main(OsStr::new(called), &env), None, "{called}");
         }
+    }
+}
+
+#[test]
+fn a_plugin_that_is_not_here_says_so() {
+    for (stdin, version) in [
+        ("{}", "0.1.0"),
+        (r#"{"cniVersion":"1.0.0"}"#, "1.0.0"),
+        ("{", "1.1.0"),
+    ] {
+        let answer = nobody("ptp", stdin.as_bytes());
+        let error: Value = serde_json::from_str(&answer.stdout).unwrap();
+        assert_eq!(
+            (&error["code"], &error["cniVersion"]),
+            (&json!(7), &json!(version))
+        );
+        assert!(answer.code == 1 && error["msg"].as_str().unwrap().contains("`ptp`"));
+        assert!(error["details"].as_str().unwrap().contains("host-local"));
     }
 }
 

@@ -73,6 +73,7 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
     let place = Where {
         root: cli.global.root.clone(),
         data: cli.global.data.clone(),
+        caller: String::new(),
     };
     let code = match dispatch(&place, cli, &printer) {
         Ok(code) => code,

@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::error::{Error, Result, code};
-use super::json::Object;
+use super::json::{Node, Object};
 use super::result::Outcome;
+use crate::ops::collect::{Attached, Census, Collect};
+
+/// The key of what GC must leave alone.
+const VALID: &str = "cni.dev/valid-attachments";
 
 /// A version of the specification that we speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,6 +171,48 @@ impl Call {
             .ok_or_else(|| Error::new(code::CONFIG, "Required prevResult missing"))
     }
 
+    /// Which runtime calls, as far as `CNI_PATH` tells.
+    #[must_use]
+    pub fn caller(&self) -> String {
+        let path = self.env.get(std::ffi::OsStr::new("CNI_PATH"));
+        path.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// What GC asks for.
+    ///
+    /// # Errors
+    /// As [`Call::valid_attachments`].
+    pub fn census(&self, collect: Option<Collect>) -> Result<Census> {
+        let valid = self.valid_attachments()?.into_iter();
+        Ok(Census {
+            valid: valid.map(|v| (v.container, v.ifname)).collect(),
+            collect: collect.unwrap_or_default(),
+        })
+    }
+
+    /// The same call of GC with more that is valid: what we spare, a delegate must, too.
+    #[must_use]
+    pub fn sparing(&self, spared: &[Attached]) -> Self {
+        let mut call = self.clone();
+        for key in [VALID, "cni.dev/attachments"] {
+            let Some(list) = call.config.get_mut(key).filter(|_| !spared.is_empty()) else {
+                continue;
+            };
+            let more = spared
+                .iter()
+                .map(|(container, ifname)| json!({ "containerID": container, "ifname": ifname }));
+            let all: Vec<Value> = list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .cloned()
+                .chain(more)
+                .collect();
+            *list = Value::Array(all);
+        }
+        call
+    }
+
     /// What GC must leave alone; everything else of the network goes.
     ///
     /// `null` means that nothing is valid: libcni writes it for an empty list. Without the key
@@ -175,10 +221,9 @@ impl Call {
     /// # Errors
     /// Code 7 without the key, or when it cannot be read.
     pub fn valid_attachments(&self) -> Result<BTreeSet<ValidAttachment>> {
-        const KEY: &str = "cni.dev/valid-attachments";
-        if !self.config.contains_key(KEY) {
+        if !self.config.contains_key(VALID) {
             let hint = "nothing was removed; an empty list or null removes everything";
-            return Err(Error::new(code::CONFIG, format!("missing key `{KEY}`")).with(hint));
+            return Err(Error::new(code::CONFIG, format!("missing key `{VALID}`")).with(hint));
         }
         let text = |object: &Object<'_>, key: &str| {
             let value = object.text(key)?;
@@ -186,7 +231,7 @@ impl Call {
                 .map(str::to_owned)
                 .ok_or_else(|| Error::new(code::CONFIG, format!("missing key `{key}` of {}", object.path)))
         };
-        let valid = self.conf().list(KEY, |node| {
+        let valid = self.conf().list(VALID, |node| {
             let object = node.object()?;
             Ok(ValidAttachment {
                 container: text(&object, "containerID")?,
@@ -194,5 +239,18 @@ impl Call {
             })
         })?;
         Ok(valid.into_iter().collect())
+    }
+}
+
+/// The key `gc`: what GC takes away.
+///
+/// # Errors
+/// Code 7 for another word.
+pub fn collect(node: &Node<'_>) -> Result<Collect> {
+    match node.text()? {
+        "own" => Ok(Collect::Own),
+        "all" => Ok(Collect::All),
+        "dead" => Ok(Collect::Dead),
+        _ => Err(node.bad("own, all or dead")),
     }
 }

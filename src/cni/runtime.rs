@@ -13,7 +13,7 @@ use super::error::{Error, Result, code};
 use super::json::{IP, MAC, Node, Object};
 use super::result::Dns;
 use super::shape;
-use crate::model::{Mac, Proto};
+use crate::model::{Mac, Name, Proto};
 
 /// Bits that a burst may have: the kernel counts its bytes in 32 bits.
 const MOST_BURST: u64 = (u32::MAX as u64) * 8 - 1;
@@ -82,6 +82,23 @@ pub struct Rate {
 }
 
 impl Call {
+    /// What the runtime calls the container: names that can be used on the command line.
+    #[must_use]
+    pub fn names(&self, runtime: &Runtime) -> Vec<String> {
+        let pod = self.arg("K8S_POD_NAME");
+        let with_namespace = pod.zip(self.arg("K8S_POD_NAMESPACE"));
+        let mut all: Vec<String> = Vec::new();
+        let words = (runtime.aliases.iter().cloned())
+            .chain(pod.map(str::to_owned))
+            .chain(with_namespace.map(|(pod, namespace)| format!("{pod}.{namespace}")));
+        for word in words.filter(|w| w.parse::<Name>().is_ok_and(|n| !n.is_anothers())) {
+            if !all.contains(&word) {
+                all.push(word);
+            }
+        }
+        all
+    }
+
     /// What the runtime wants.
     ///
     /// # Errors

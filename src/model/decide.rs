@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::{
     Decision, DefaultPolicy, End, Endpoint, Family, Flow, Link, Name, Party, Ports, Published, Reason, Rule,
-    Service, World,
+    Service, World, bystander,
 };
 
 /// Decides one flow.
@@ -26,15 +26,20 @@ pub fn decide(world: &World, flow: &Flow) -> Decision {
         to: resolve(world, &flow.to),
         ..flow.clone()
     };
+    if flow.from != flow.to
+        && let Some(decision) = bystander::decide(world, flow)
+    {
+        return decision;
+    }
     match (&flow.from, &flow.to) {
         (Party::Container(a), Party::Container(b)) if a == b => Decision::yes(
             Rule::Default,
             format!("`{a}` reaches itself without leaving its namespace"),
             None,
         ),
-        (Party::Container(a), to) => match endpoint(world, a, flow.family) {
+        (Party::Container(a), to) => match walled(world, a, flow.family) {
             Ok(from) => match to {
-                Party::Container(b) => match endpoint(world, b, flow.family) {
+                Party::Container(b) => match walled(world, b, flow.family) {
                     Ok(to) => between(world, from, to, flow),
                     Err(missing) => missing,
                 },
@@ -43,7 +48,7 @@ pub fn decide(world: &World, flow: &Flow) -> Decision {
             },
             Err(missing) => missing,
         },
-        (_, Party::Container(b)) => match endpoint(world, b, flow.family) {
+        (_, Party::Container(b)) => match walled(world, b, flow.family) {
             Ok(to) => from_outside(world, to, flow),
             Err(missing) => missing,
         },
@@ -58,8 +63,8 @@ pub fn decide(world: &World, flow: &Flow) -> Decision {
 /// An address stands for the container or host that has it.
 fn resolve(world: &World, party: &Party) -> Party {
     match party {
-        Party::Address(ip) => match world.holder(*ip) {
-            Some(e) => Party::Container(e.container.clone()),
+        Party::Address(ip) => match world.name_of(*ip) {
+            Some(name) => Party::Container(name.clone()),
             None if world.host.contains(ip) => Party::Host,
             None => party.clone(),
         },
@@ -67,7 +72,8 @@ fn resolve(world: &World, party: &Party) -> Party {
     }
 }
 
-fn endpoint<'w>(world: &'w World, name: &Name, family: Family) -> Result<&'w Endpoint, Decision> {
+/// A container behind the wall.
+pub(super) fn walled<'w>(world: &'w World, name: &Name, family: Family) -> Result<&'w Endpoint, Decision> {
     let Some(e) = world.endpoints.get(name) else {
         let text = format!("no running container with a network is named `{name}`");
         return Err(Decision::no(Rule::Missing, text, None));
@@ -186,7 +192,7 @@ fn to_host(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
     })
 }
 
-fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
+pub(super) fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
     let a = &from.container;
     if let Party::Address(ip) = flow.to
         && world.is_inside(ip)
@@ -221,7 +227,7 @@ fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision {
     }
 }
 
-fn from_outside(world: &World, to: &Endpoint, flow: &Flow) -> Decision {
+pub(super) fn from_outside(world: &World, to: &Endpoint, flow: &Flow) -> Decision {
     let b = &to.container;
     if let Party::Address(ip) = flow.from
         && world.is_inside(ip)

@@ -1,5 +1,6 @@
 //! Pure: names, addresses, networks, links, and the one function that decides.
 
+mod bystander;
 mod decide;
 mod end;
 mod family;
@@ -15,6 +16,7 @@ pub mod topology;
 mod world;
 pub mod yaml;
 
+pub use bystander::{BridgePolicy, Bystander, WALLS};
 pub use decide::decide;
 pub use end::{End, EndError, Link};
 pub use family::Family;

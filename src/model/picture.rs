@@ -109,6 +109,12 @@ impl Picture {
             let end = End::Container(name.clone());
             drawing.node(&end, Side::From, vec!["no network".to_owned()]);
         }
+        for b in world.bystanders.values() {
+            let addresses = b.addresses.iter().map(ToString::to_string);
+            let open = format!("open: bridge {} has no walls of moat", b.bridge);
+            let end = End::Container(b.container.clone());
+            drawing.node(&end, Side::From, addresses.chain([open]).collect());
+        }
         for link in &world.links {
             let from = drawing.end(world, &link.from, Side::From);
             let to = drawing.end(world, &link.to, Side::To);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{End, Family, Link, Mac, Name, Proto, Subnet};
+use super::{Bystander, End, Family, Link, Mac, Name, Proto, Subnet};
 
 /// Where a network's bridges, rules and conntrack live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -177,6 +177,8 @@ pub struct World {
     pub networks: BTreeMap<Name, Network>,
     pub endpoints: BTreeMap<Name, Endpoint>,
     /// Links that have not expired.
+    /// Containers without a wall, by name: for answers; nothing is made from them.
+    pub bystanders: BTreeMap<Name, Bystander>,
     pub links: Vec<Link>,
     pub published: Vec<Published>,
     /// The host's own addresses, loopback excepted, the uplink's included.
@@ -188,6 +190,21 @@ impl World {
     #[must_use]
     pub fn holder(&self, ip: IpAddr) -> Option<&Endpoint> {
         self.endpoints.values().find(|e| e.addresses.contains(&ip))
+    }
+
+    /// The container, with a wall or without, that has an address.
+    #[must_use]
+    pub fn name_of(&self, ip: IpAddr) -> Option<&Name> {
+        let beside = || self.bystanders.values().find(|b| b.addresses.contains(&ip));
+        let walled = self.holder(ip).map(|e| &e.container);
+        walled.or_else(|| beside().map(|b| &b.container))
+    }
+
+    /// The address of a container, with a wall or without.
+    #[must_use]
+    pub fn address_of(&self, name: &Name, family: Family) -> Option<IpAddr> {
+        let walled = self.endpoints.get(name).and_then(|e| e.address(family));
+        walled.or_else(|| self.bystanders.get(name)?.address(family))
     }
 
     /// Whether the networks of two endpoints meet in one router.

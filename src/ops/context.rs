@@ -24,6 +24,8 @@ pub const DEFAULT_DATA: &str = "/var/lib/moat";
 pub struct Where {
     pub root: PathBuf,
     pub data: PathBuf,
+    /// `CNI_PATH`, which tells runtimes apart; empty on the command line.
+    pub caller: String,
 }
 
 /// One command's hold on a world.
@@ -40,6 +42,8 @@ pub struct Moat {
     pub lock: Option<Lock>,
     /// This process and its start time: the owner of what it begins.
     pub me: (i32, u64),
+    /// As in [`Where`].
+    pub caller: String,
     /// What the host routes elsewhere, and its MTU; filled by [`Moat::learn_host`].
     pub host_routes: Vec<ipnetwork::IpNetwork>,
     pub mtu: u32,
@@ -87,6 +91,7 @@ impl Moat {
             kernel,
             lock: None,
             me,
+            caller: place.caller.clone(),
             host_routes,
             mtu,
             knows_host: false,

@@ -80,6 +80,11 @@ pub(super) fn open(moat: &mut Moat, request: &Request, dry: bool) -> Result<Opti
         ..request.clone()
     };
     let links = request.links()?;
+    for end in [&request.from, &request.to] {
+        if let End::Container(word) = end {
+            moat.refuse_classic(word.as_str())?;
+        }
+    }
     check(moat, request)?;
     let _lock = moat.locks.links()?;
     let before = affected(moat, &links)?;

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::classic::{Opened, Shown};
 use super::context::{Moat, Where};
 use super::error::Result;
 use super::remove;
 use super::time::rfc3339;
 use crate::model::{Family, Mac, Name, Published};
 use crate::sandbox::{self, HealthState, HealthStatus, LastExit, Spec, Usage};
-use crate::store::{Container, Phase};
+use crate::store::{Container, Phase, Stage};
 
 /// A container as `moat ps --json` prints it.
 #[derive(Debug, Serialize)]
@@ -34,6 +35,9 @@ pub struct View {
     pub labels: BTreeMap<String, String>,
     pub ports: Vec<Port>,
     pub created: String,
+    /// The bridge that it is on as the reference does it: no link speaks of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_wall_on: Option<String>,
 }
 
 /// A published port.
@@ -69,6 +73,17 @@ pub struct Details {
     pub spec: Option<Spec>,
 }
 
+impl From<&Opened> for Port {
+    fn from(p: &Opened) -> Self {
+        Self {
+            host: p.host_ip,
+            host_port: p.host_port,
+            port: p.port,
+            proto: p.proto,
+        }
+    }
+}
+
 impl From<&Published> for Port {
     fn from(p: &Published) -> Self {
         Self {
@@ -89,7 +104,40 @@ pub fn ps(place: &Where, all: bool) -> Result<Vec<View>> {
     remove::sweep(&mut moat)?;
     let containers = moat.store.containers()?;
     let shown = containers.iter().filter(|c| all || c.phase == Phase::Running);
-    shown.map(|c| view(&moat, c)).collect()
+    let mut views: Vec<View> = shown.map(|c| view(&moat, c)).collect::<Result<_>>()?;
+    for shown in moat.shown_classic()? {
+        if all || shown.is_alive() {
+            views.push(view_classic(&moat, &shown)?);
+        }
+    }
+    Ok(views)
+}
+
+/// One that `bridge` attached.
+fn view_classic(moat: &Moat, shown: &Shown) -> Result<View> {
+    let opened = moat.opened_classic(shown)?;
+    let (key, record) = (&shown.attachment.key, &shown.record);
+    Ok(View {
+        name: shown.name.clone(),
+        id: key.container.clone(),
+        net: key.network.parse().ok(),
+        ips: record.addresses.iter().map(ToString::to_string).collect(),
+        mac: record.mac,
+        pid: None,
+        status: match shown.attachment.stage {
+            Stage::Adding => "created",
+            Stage::Added if shown.is_alive() => "running",
+            Stage::Added | Stage::Removing => "exited",
+        },
+        exit_code: None,
+        health: None,
+        restarts: 0,
+        restarting: false,
+        labels: record.labels.iter().cloned().collect(),
+        ports: opened.iter().map(Port::from).collect(),
+        created: rfc3339(shown.attachment.created),
+        without_wall_on: Some(record.bridge.clone()),
+    })
 }
 
 fn view(moat: &Moat, c: &Container) -> Result<View> {
@@ -134,6 +182,7 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
             .map(Port::from)
             .collect(),
         created: rfc3339(c.created),
+        without_wall_on: None,
     })
 }
 
@@ -143,6 +192,11 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
 /// It does not exist, or the store cannot be read.
 pub fn inspect(place: &Where, key: &str) -> Result<Details> {
     let mut moat = Moat::settled(place)?;
+    if moat.store.container(key)?.is_none()
+        && let Some(shown) = moat.called_classic(key)?
+    {
+        return inspect_classic(&moat, &shown);
+    }
     let c = moat.find(key)?;
     if c.phase == Phase::Running && remove::note_exit(&mut moat, &c)? && c.auto_remove {
         return Err(super::Error::Unknown {
@@ -191,5 +245,24 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
         }),
         log: moat.container_dir(&c.id).join("log").display().to_string(),
         spec,
+    })
+}
+
+fn inspect_classic(moat: &Moat, shown: &Shown) -> Result<Details> {
+    Ok(Details {
+        view: view_classic(moat, shown)?,
+        command: vec![],
+        hostname: String::new(),
+        finished: None,
+        last_exit: None,
+        check: None,
+        usage: Usage::default(),
+        links: vec![],
+        gateways: vec![],
+        netns: shown.attachment.netns.clone(),
+        port: Some(shown.record.host_veth.clone()),
+        bridge: Some(shown.record.bridge.clone()),
+        log: String::new(),
+        spec: None,
     })
 }

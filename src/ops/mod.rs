@@ -5,6 +5,7 @@ mod attach;
 mod bulk;
 pub mod classic;
 pub mod cni;
+pub mod collect;
 pub mod conflist;
 pub mod context;
 pub mod doctor;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::why::Probe;
 use crate::kernel::linux::probe as wire;
-use crate::model::{Proto, Service};
+use crate::model::{Name, Proto, Service, World};
 
 /// One packet to send.
 #[derive(Clone, Debug)]
@@ -17,11 +17,22 @@ pub struct Shot {
     pub from: PathBuf,
     /// The receiver's.
     pub to: PathBuf,
-    pub source: IpAddr,
+    /// Its own address, and those that a masquerade on the way may give it.
+    pub sources: Vec<IpAddr>,
     pub target: IpAddr,
     pub proto: Proto,
     /// 0 for ICMP.
     pub port: u16,
+}
+
+impl Shot {
+    /// The addresses of a packet's source as its receiver sees them: to a container without a
+    /// wall, the host may hide it.
+    pub fn sources(world: &World, source: IpAddr, to: &Name) -> Vec<IpAddr> {
+        let hidden = world.bystanders.contains_key(to);
+        let hosts = world.host.iter().copied().filter(|_| hidden);
+        [source].into_iter().chain(hosts).collect()
+    }
 }
 
 /// How long a packet is watched for; one crosses the router in well under a millisecond.
@@ -35,7 +46,7 @@ pub fn send(shot: &Shot) -> Result<Probe> {
     let seen = wire::shoot(
         &shot.from,
         &shot.to,
-        shot.source,
+        &shot.sources,
         shot.target,
         shot.proto,
         shot.port,

@@ -75,7 +75,10 @@ pub fn reach(place: &Where, request: &Request) -> Result<Matrix> {
     }
     let world = moat.world()?;
     let shown = |e: &&Endpoint| request.net.as_ref().is_none_or(|n| e.network == *n);
-    let ends: Vec<&Endpoint> = world.endpoints.values().filter(shown).collect();
+    let walled = world.endpoints.values().filter(shown).map(|e| &e.container);
+    // Those without a wall are on no network of ours.
+    let beside = world.bystanders.keys().filter(|_| request.net.is_none());
+    let ends: Vec<&Name> = walled.chain(beside).collect();
     let services = if request.services.is_empty() {
         named(&world)
     } else {
@@ -84,7 +87,7 @@ pub fn reach(place: &Where, request: &Request) -> Result<Matrix> {
     let mut cells = Vec::new();
     for service in services {
         for from in &ends {
-            for to in ends.iter().filter(|to| to.container != from.container) {
+            for to in ends.iter().filter(|to| *to != from) {
                 cells.extend(
                     Family::BOTH
                         .iter()
@@ -126,18 +129,18 @@ fn named(world: &World) -> BTreeSet<Service> {
         .collect()
 }
 
-fn cell(world: &World, from: &Endpoint, to: &Endpoint, service: Service, family: Family) -> Option<Cell> {
+fn cell(world: &World, from: &Name, to: &Name, service: Service, family: Family) -> Option<Cell> {
     // A family that one of them lacks has no cell.
-    from.address(family).and(to.address(family))?;
+    world.address_of(from, family).and(world.address_of(to, family))?;
     let flow = Flow {
-        from: Party::Container(from.container.clone()),
-        to: Party::Container(to.container.clone()),
+        from: Party::Container(from.clone()),
+        to: Party::Container(to.clone()),
         service,
         family,
     };
     Some(Cell {
-        from: from.container.clone(),
-        to: to.container.clone(),
+        from: from.clone(),
+        to: to.clone(),
         port: service.ports().map(|p| p.to_string()),
         proto: service.proto(),
         family: match family {
@@ -157,7 +160,7 @@ fn shot(moat: &Moat, world: &World, cell: &Cell) -> Result<Shot> {
         Family::Ip6
     };
     let end = |name: &Name| -> Result<(PathBuf, std::net::IpAddr)> {
-        let address = world.endpoints.get(name).and_then(|e| e.address(family));
+        let address = world.address_of(name, family);
         let path = moat.netns_of(name)?;
         address.map(|a| (path, a)).ok_or_else(|| not_running(name))
     };
@@ -166,7 +169,7 @@ fn shot(moat: &Moat, world: &World, cell: &Cell) -> Result<Shot> {
     Ok(Shot {
         from,
         to,
-        source,
+        sources: Shot::sources(world, source, &cell.to),
         target,
         proto,
         port,
@@ -210,8 +213,10 @@ impl Moat {
     /// It has none.
     pub fn netns_of(&self, name: &Name) -> Result<PathBuf> {
         let endpoint = self.store.endpoint(name)?;
-        endpoint
-            .and_then(|(_, path)| path)
-            .ok_or_else(|| not_running(name))
+        if let Some((_, Some(path))) = endpoint {
+            return Ok(path);
+        }
+        let beside = self.called_classic(name.as_str())?.and_then(|s| s.netns());
+        beside.ok_or_else(|| not_running(name))
     }
 }

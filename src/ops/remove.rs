@@ -311,6 +311,7 @@ impl Moat {
         if let Some(c) = self.store.container(key)? {
             return Ok(c);
         }
+        self.refuse_classic(key)?;
         let all = self.store.containers()?;
         let near = super::error::nearest(key, all.iter().map(|c| c.name.as_str()));
         Err(Error::Unknown {

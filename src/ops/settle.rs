@@ -456,6 +456,8 @@ impl Moat {
     pub fn world(&mut self) -> Result<World> {
         let mut world = self.store.world(now())?.0;
         self.complete(&mut world)?;
+        let beside = self.bystanders()?.into_iter();
+        world.bystanders = beside.map(|b| (b.container.clone(), b)).collect();
         Ok(world)
     }
 

@@ -60,7 +60,13 @@ pub fn why(place: &Where, from: &Party, to: &Party, service: Service, probing: b
 /// The party by the name that is recorded.
 fn known(moat: &Moat, party: &Party) -> Result<Party> {
     Ok(match party {
-        Party::Container(name) => Party::Container(moat.find(name.as_str())?.name),
+        Party::Container(name) => Party::Container(match moat.store.container(name.as_str())? {
+            Some(c) => c.name,
+            None => match moat.called_classic(name.as_str())? {
+                Some(shown) => shown.name,
+                None => moat.find(name.as_str())?.name,
+            },
+        }),
         other => other.clone(),
     })
 }
@@ -68,7 +74,10 @@ fn known(moat: &Moat, party: &Party) -> Result<Party> {
 /// The families both ends have; of an address, its own.
 fn families(world: &World, from: &Party, to: &Party) -> Vec<Family> {
     let has = |p: &Party, f: Family| match p {
-        Party::Container(n) => world.endpoints.get(n).is_none_or(|e| e.address(f).is_some()),
+        Party::Container(n) => match (world.endpoints.get(n), world.bystanders.get(n)) {
+            (None, None) => true,
+            (e, b) => e.and_then(|e| e.address(f)).is_some() || b.and_then(|b| b.address(f)).is_some(),
+        },
         Party::Address(ip) => Family::of(*ip) == f,
         Party::Host | Party::World => true,
     };
@@ -127,19 +136,14 @@ fn send(
     let mut reached = true;
     let mut details = Vec::new();
     for family in families {
-        let address = |n| {
-            world
-                .endpoints
-                .get(n)
-                .and_then(|e: &crate::model::Endpoint| e.address(*family))
-        };
+        let address = |n| world.address_of(n, *family);
         let (Some(source), Some(target)) = (address(a), address(b)) else {
             continue;
         };
         let seen = probe::send(&probe::Shot {
             from: sender.clone(),
             to: receiver.clone(),
-            source,
+            sources: probe::Shot::sources(world, source, b),
             target,
             proto,
             port,

@@ -50,12 +50,14 @@ pub struct Attachment {
     pub netns: Option<String>,
     /// Seconds since 1970.
     pub created: u64,
+    /// `CNI_PATH` of the runtime that asked for it.
+    pub caller: String,
     /// What was made, as JSON in the plugin's own form.
     pub record: String,
 }
 
 const COLUMNS: &str =
-    "plugin, network, container, ifname, phase, owner_pid, owner_started, netns, created, record";
+    "plugin, network, container, ifname, phase, owner_pid, owner_started, netns, created, caller, record";
 
 impl Store {
     /// Records an attachment, or changes its record.
@@ -65,7 +67,7 @@ impl Store {
     pub fn put_attachment(&self, a: &Attachment) -> Result<(), Error> {
         self.run(
             &format!(
-                "INSERT OR REPLACE INTO attachments ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
+                "INSERT OR REPLACE INTO attachments ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"
             ),
             (
                 &a.key.plugin,
@@ -77,6 +79,7 @@ impl Store {
                 a.owner.1 as i64,
                 &a.netns,
                 a.created as i64,
+                &a.caller,
                 &a.record,
             ),
         )
@@ -146,12 +149,12 @@ impl Store {
             };
             let stage: String = r.get(4)?;
             let (pid, started): (i32, i64) = (r.get(5)?, r.get(6)?);
-            let rest: (Option<String>, i64, String) = (r.get(7)?, r.get(8)?, r.get(9)?);
+            let rest: (Option<String>, i64, String, String) = (r.get(7)?, r.get(8)?, r.get(9)?, r.get(10)?);
             Ok((key, stage, (pid, started as u64), rest))
         };
         let rows = self.rows(&sql, words, read)?;
         rows.into_iter()
-            .map(|(key, stage, owner, (netns, created, record))| {
+            .map(|(key, stage, owner, (netns, created, caller, record))| {
                 let bad = || self.record(format!("phase `{stage}` of attachment `{}`", key.container));
                 Ok(Attachment {
                     stage: Stage::read(&stage).ok_or_else(bad)?,
@@ -159,6 +162,7 @@ impl Store {
                     owner,
                     netns,
                     created: created as u64,
+                    caller,
                     record,
                 })
             })

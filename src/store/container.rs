@@ -71,9 +71,10 @@ pub struct NewEndpoint {
     pub aliases: Vec<String>,
     /// By what its runtime calls the container.
     pub runtime_id: Option<String>,
-    /// Where it hangs, when another plugin made its interface: then it has the addresses asked for
-    /// and no others.
+    /// Where it hangs, when another plugin made its interface.
     pub foreign: Option<Foreign>,
+    /// Somebody else gives addresses: there are those asked for, and no others.
+    pub given: bool,
     /// Its namespace if that exists already: the path, and what tells it from a later one there.
     pub sandbox: Option<(PathBuf, String)>,
 }
@@ -300,7 +301,7 @@ impl Store {
             addresses.push(match asked {
                 Some(ip) if self.holder(*ip)?.is_some() => return Err(Error::AddressTaken { ip: *ip }),
                 Some(ip) => *ip,
-                None if wish.foreign.is_some() => continue,
+                None if wish.given => continue,
                 None => self.free_address(network, *subnet, &wish.pools)?,
             });
         }

@@ -80,6 +80,8 @@ CREATE TABLE attachments (
     -- adding, added, removing; the first and last are work for the next command when the owner is dead
     phase TEXT NOT NULL, owner_pid INTEGER NOT NULL, owner_started INTEGER NOT NULL,
     netns TEXT, created INTEGER NOT NULL,
+    -- which runtime asked for it, as far as its CNI_PATH tells
+    caller TEXT NOT NULL DEFAULT '',
     -- what was made, as JSON: the plugin's own form
     record TEXT NOT NULL,
     PRIMARY KEY (plugin, network, container, ifname)) WITHOUT ROWID;

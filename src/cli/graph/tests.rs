@@ -77,6 +77,7 @@ fn world(networks: Vec<Network>, endpoints: Vec<Endpoint>, links: &[(&str, &str)
         links: links.iter().map(|(from, to)| link(from, to)).collect(),
         published: vec![],
         host: vec![],
+        ..World::default()
     }
 }
 

@@ -25,7 +25,10 @@ pub fn draw(p: &Printer, picture: &Picture) -> String {
     for (name, node) in boxes {
         let mut notes = arrows(picture, node);
         if !picture.touches(node) {
-            notes.push(p.paint(Look::Dim, "   (linked to nothing)"));
+            let alone = &picture.nodes[node];
+            let why = alone.notes.last().filter(|_| alone.frame.is_none());
+            let why = why.map_or("linked to nothing", String::as_str);
+            notes.push(p.paint(Look::Dim, &format!("   ({why})")));
         }
         let _ = writeln!(out, "┌─{}─┐", "─".repeat(width));
         let pad = " ".repeat(width - name.chars().count());

@@ -1,7 +1,7 @@
 //! `bandwidth`: rates of the container's interface, from the configuration or the runtime.
 //! Without any it passes the result on.
 
-use super::{key, netns, on_host, place, valid};
+use super::{census, key, netns, on_host, place};
 use crate::cni::Plugin;
 use crate::cni::call::{Call, Version};
 use crate::cni::error::Result;
@@ -65,7 +65,7 @@ impl Plugin for Bandwidth {
     }
 
     fn gc(&self, call: &Call) -> Result<()> {
-        Ok(bandwidth::gc(&place(call), &call.name, &valid(call)?)?)
+        Ok(bandwidth::gc(&place(call), &call.name, &census(call)?)?)
     }
 
     fn status(&self, call: &Call) -> Result<()> {

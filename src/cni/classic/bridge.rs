@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
 use super::bridge_config::{Config, complete, config};
-use super::{key, place, ready};
+use super::{census, key, not_ready, place, ready};
 use crate::cni::Plugin;
 use crate::cni::call::{Call, Verb};
 use crate::cni::delegate::Delegate;
@@ -36,9 +36,10 @@ fn request(call: &Call, config: &Config, delegated: bool) -> Result<Request> {
         promiscuous: config.promiscuous,
         hairpin: config.hairpin,
         isolated: config.isolated,
+        walled: config.walled,
         mac: wishes.mac,
         check_mac: config.check_mac,
-        aliases: call.runtime()?.aliases,
+        aliases: call.names(&call.runtime()?),
         labels: wishes.labels,
         delegate: delegated.then(|| Value::Object(call.config.clone())),
     })
@@ -255,13 +256,13 @@ impl Plugin for Bridge {
     }
 
     fn gc(&self, call: &Call) -> Result<()> {
-        let valid = call.valid_attachments()?;
-        let valid = valid.into_iter().map(|v| (v.container, v.ifname)).collect();
         let mut outcome = Ok(());
-        for (key, _) in classic::stale(&place(call), self.name(), &call.name, &valid)? {
+        let found = classic::stale(&place(call), self.name(), &call.name, &census(call)?)?;
+        for key in found.stale {
             outcome = outcome.and(detach(&forgotten(call, &key), &key));
         }
-        let delegated = match call.ipam() {
+        let passed = call.sparing(&found.spared);
+        let delegated = match passed.ipam() {
             Ok(Some(delegate)) => delegate.run(Verb::Gc),
             Ok(None) => Ok(()),
             Err(e) => Err(e),
@@ -272,6 +273,9 @@ impl Plugin for Bridge {
     fn status(&self, call: &Call) -> Result<()> {
         let config = config(call)?;
         ready(call)?;
+        if config.gateway {
+            classic::forwards(&place(call)).map_err(not_ready)?;
+        }
         match ipam(call, &config)? {
             Some(delegate) => delegate.run(Verb::Status),
             None => Ok(()),

@@ -28,6 +28,8 @@ pub(super) struct Config {
     pub detect: bool,
     pub down: bool,
     pub isolated: bool,
+    /// Walls inside the bridge, which the reference has only with `firewall`.
+    pub walled: bool,
     pub dns: Dns,
 }
 
@@ -56,6 +58,8 @@ pub(super) fn config(call: &Call) -> Result<Config> {
         return Err(Error::new(code::CONFIG, msg));
     }
     let default_route = conf.flag("isDefaultGateway")?;
+    let ours = conf.object("moat")?;
+    let walled = ours.map_or(Ok(false), |o| o.flag("isolate"))?;
     let config = Config {
         bridge,
         gateway: conf.flag("isGateway")? || default_route,
@@ -68,7 +72,8 @@ pub(super) fn config(call: &Call) -> Result<Config> {
         check_mac: conf.flag("macspoofchk")?,
         detect: conf.flag("enabledad")?,
         down: conf.flag("disableContainerInterface")?,
-        isolated: conf.flag("portIsolation")?,
+        isolated: conf.flag("portIsolation")? || walled,
+        walled,
         dns: conf
             .field("dns", |n| shape::dns(&n.object()?))?
             .unwrap_or_default(),

@@ -22,14 +22,15 @@ pub use portmap::Portmap;
 pub use static_::Static;
 pub use tuning::Tune;
 
-use super::call::{Call, Version};
+use super::call::{self, Call, Version};
 use super::error::{Error, Result, code};
 use super::json::Node;
 use super::result::{Outcome, Route};
 use super::shape;
 use crate::model::Family;
 use crate::ops::classic::{self, Key};
-use crate::ops::{DEFAULT_DATA, DEFAULT_ROOT, Holder, Where};
+use crate::ops::collect::Census;
+use crate::ops::{self, DEFAULT_DATA, DEFAULT_ROOT, Holder, Where};
 
 /// Which world the call is about.
 fn place(call: &Call) -> Where {
@@ -42,6 +43,7 @@ fn place(call: &Call) -> Where {
     Where {
         root: path("MOAT_ROOT", DEFAULT_ROOT),
         data: path("MOAT_DATA", DEFAULT_DATA),
+        caller: call.caller(),
     }
 }
 
@@ -126,20 +128,30 @@ fn chained(call: &Call) -> Result<Outcome> {
 /// GC of a chained plugin: every attachment that is not valid goes; the first error, after all.
 fn collect(call: &Call, plugin: &str) -> Result<()> {
     let place = place(call);
-    let valid = call.valid_attachments()?;
-    let valid = valid.into_iter().map(|v| (v.container, v.ifname)).collect();
     let mut outcome = Ok(());
-    for (key, _) in classic::stale(&place, plugin, &call.name, &valid)? {
+    for key in classic::stale(&place, plugin, &call.name, &census(call)?)?.stale {
         let gone = classic::remove(&place, &key);
         outcome = outcome.and(gone.map_err(Error::from));
     }
     outcome
 }
 
+/// What GC asks for. The key is within `moat`, as all of ours in configurations of others.
+fn census(call: &Call) -> Result<Census> {
+    let ours = call.conf().object("moat")?;
+    let collect = ours.map_or(Ok(None), |o| o.field("gc", call::collect))?;
+    call.census(collect)
+}
+
 /// STATUS without a delegate.
 fn ready(call: &Call) -> Result<()> {
-    classic::ready(&place(call)).map_err(|e| {
-        let e = Error::from(e);
-        Error::new(code::NOT_READY, e.msg).with(e.details)
-    })
+    classic::ready(&place(call)).map_err(not_ready)
+}
+
+/// An error of STATUS: existing containers are cut off, too, only if it says so.
+fn not_ready(e: ops::Error) -> Error {
+    let e = Error::from(e);
+    let limited = e.code == code::LIMITED;
+    let code = if limited { code::LIMITED } else { code::NOT_READY };
+    Error { code, ..e }
 }

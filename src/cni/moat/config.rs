@@ -67,7 +67,7 @@ pub fn request(call: &Call) -> Result<Request> {
         mac: wishes.mac,
         ports: runtime.port_mappings.iter().map(port_map).collect(),
         labels,
-        aliases: aliases(call, &runtime),
+        aliases: call.names(&runtime),
         limits: limits(call)?,
         links: annotated_links(&runtime)?,
         network_links: call.conf().list("links", config_link)?,
@@ -274,22 +274,6 @@ fn port_map(p: &PortMapping) -> PortMap {
         inside: one(p.container_port),
         proto: p.proto,
     }
-}
-
-/// What the runtime calls the container: names that a link can be written with.
-fn aliases(call: &Call, runtime: &Runtime) -> Vec<String> {
-    let pod = call.arg("K8S_POD_NAME");
-    let with_namespace = pod.zip(call.arg("K8S_POD_NAMESPACE"));
-    let mut all: Vec<String> = Vec::new();
-    let words = (runtime.aliases.iter().cloned())
-        .chain(pod.map(str::to_owned))
-        .chain(with_namespace.map(|(pod, namespace)| format!("{pod}.{namespace}")));
-    for word in words.filter(|w| w.parse::<Name>().is_ok_and(|n| !n.is_anothers())) {
-        if !all.contains(&word) {
-            all.push(word);
-        }
-    }
-    all
 }
 
 /// The labels of the annotations.

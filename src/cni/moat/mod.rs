@@ -9,7 +9,7 @@ mod policy;
 use std::path::PathBuf;
 
 use super::Plugin;
-use super::call::{Call, Verb};
+use super::call::{self, Call, Verb};
 use super::delegate::Delegate;
 use super::error::{Error, Result, code};
 use super::result::{Interface, Ip, Outcome, Route};
@@ -93,17 +93,17 @@ impl Plugin for Moat {
     }
 
     fn gc(&self, call: &Call) -> Result<()> {
-        let valid = call.valid_attachments()?;
-        let valid: Vec<(String, String)> = valid.into_iter().map(|v| (v.container, v.ifname)).collect();
-        let place = place(call);
+        let census = call.census(call.conf().field("gc", call::collect)?)?;
+        let (place, network) = (place(call), config::network(call)?);
+        let found = cni::stale(&place, &network, &census)?;
         let mut failed: Vec<Error> = Vec::new();
-        for id in cni::stale(&place, &config::network(call)?, &valid)? {
+        for key in found.stale {
             let mut own = call.clone();
-            own.container.clone_from(&id.container);
-            own.ifname.clone_from(&id.ifname);
-            failed.extend(take_away(&own, &place, &id).err());
+            own.container.clone_from(&key.container);
+            own.ifname.clone_from(&key.ifname);
+            failed.extend(take_away(&own, &place, &id(&own)?).err());
         }
-        if let Some(ipam) = config::delegate(call)? {
+        if let Some(ipam) = config::delegate(&call.sparing(&found.spared))? {
             failed.extend(ipam.run(Verb::Gc).err());
         }
         let more = failed.len().saturating_sub(1);
@@ -137,6 +137,7 @@ fn place(call: &Call) -> Where {
     Where {
         root: dir("MOAT_ROOT", DEFAULT_ROOT),
         data: dir("MOAT_DATA", DEFAULT_DATA),
+        caller: call.caller(),
     }
 }
 

@@ -24,14 +24,15 @@ pub struct Seen {
     pub words: String,
 }
 
-/// Sends one packet of a protocol and watches for it.
+/// Sends one packet of a protocol and watches for it, from one of the sources that it may bear
+/// by then.
 ///
 /// # Errors
 /// A namespace cannot be entered, or a socket not be made.
 pub fn shoot(
     from: &Path,
     to: &Path,
-    source: IpAddr,
+    sources: &[IpAddr],
     target: IpAddr,
     proto: Proto,
     port: u16,
@@ -48,7 +49,7 @@ pub fn shoot(
         .map_err(|e| enter(to, e))?;
     let sender = Namespace::open(from).map_err(|e| enter(from, e))?;
     let what = Packet {
-        source,
+        sources,
         target,
         proto,
         port,
@@ -78,14 +79,14 @@ pub fn shoot(
     }
 }
 
-struct Packet {
-    source: IpAddr,
+struct Packet<'a> {
+    sources: &'a [IpAddr],
     target: IpAddr,
     proto: Proto,
     port: u16,
 }
 
-impl Packet {
+impl Packet<'_> {
     /// Sends it; the socket must live until it is seen, or the kernel takes a SYN back.
     fn send(&self) -> io::Result<Socket> {
         let v4 = self.target.is_ipv4();
@@ -145,7 +146,7 @@ impl Packet {
                 (a(12), a(16), ip[9], ip.get(head..).unwrap_or_default())
             }
             Some(6) if ip.len() >= 40 => {
-                let a = |i: usize| <[u8; 16]>::try_from(&ip[i..i + 16]).map_or(self.source, IpAddr::from);
+                let a = |i: usize| <[u8; 16]>::try_from(&ip[i..i + 16]).map_or(self.target, IpAddr::from);
                 (a(8), a(24), ip[6], &ip[40..])
             }
             _ => return false,
@@ -162,7 +163,7 @@ impl Packet {
             Proto::Tcp => port == Some(self.port) && rest.get(13).is_some_and(|flags| flags & 0x12 == 2),
             Proto::Udp | Proto::Sctp => port == Some(self.port),
         };
-        source == self.source && target == self.target && proto == self.proto.number(family) && asks
+        self.sources.contains(&source) && target == self.target && proto == self.proto.number(family) && asks
     }
 }
 

@@ -4,19 +4,20 @@
 //! that it wants. Attachments may want equal elements, so that what they share changes under
 //! a lock, and an element goes with the last that wants it. DEL needs nothing but the row.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::Key;
 use crate::kernel::linux::cookie_of;
+use crate::model::Family;
 use crate::ops::cni;
+use crate::ops::collect::{Census, Found};
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::{Error, Result};
 use crate::ops::fault;
 use crate::plan::{Place, State};
-use crate::store::{Attachment, Stage};
+use crate::store::Stage;
 
 /// The plugins whose attachments these are.
 pub(super) const PLUGINS: [&str; 3] = ["bridge", "portmap", "firewall"];
@@ -29,34 +30,21 @@ struct Seen {
     cookie: Option<String>,
 }
 
-/// Whether the namespace of an attachment of `portmap` or `firewall` is still at its path.
-pub(super) fn lives(a: &Attachment) -> bool {
-    let recorded: Seen = serde_json::from_str(&a.record).unwrap_or_default();
-    let path = a.netns.as_deref().map(Path::new);
-    let found = path.and_then(|p| cookie_of(p).ok().flatten());
-    found.is_some_and(|found| recorded.cookie.is_none_or(|c| c == found))
-}
-
-/// The attachments of a plugin's network that are not among the valid ones (container,
-/// interface), with their records.
+/// What GC finds of a plugin's network.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn stale(
-    place: &Where,
-    plugin: &str,
-    network: &str,
-    valid: &BTreeSet<(String, String)>,
-) -> Result<Vec<(Key, String)>> {
+pub fn stale(place: &Where, plugin: &str, network: &str, census: &Census) -> Result<Found> {
     let moat = cni::open(place)?;
-    let all = moat.store.attachments(Some(plugin), Some(network))?;
-    Ok(all
-        .into_iter()
-        .filter(|a| !valid.contains(&(a.key.container.clone(), a.key.ifname.clone())))
-        // One that is being added is not stale, and whoever removes one does it.
-        .filter(|a| a.stage == Stage::Added)
-        .map(|a| (a.key, a.record))
-        .collect())
+    let mut found = moat.take_census(plugin, network, census)?;
+    // One that is being added is not stale, and whoever removes one does it.
+    let mut kept = Vec::new();
+    for key in found.stale {
+        let row = moat.store.attachment(&key)?;
+        kept.extend(row.filter(|a| a.stage == Stage::Added).map(|a| a.key));
+    }
+    found.stale = kept;
+    Ok(found)
 }
 
 /// Whether ADD can work here.
@@ -67,6 +55,19 @@ pub fn ready(place: &Where) -> Result<()> {
     let mut moat = cni::open(place)?;
     moat.kernel.generation(&Place::Host)?;
     Ok(())
+}
+
+/// Whether the host forwards for bridges that are gateways, or will.
+///
+/// # Errors
+/// With code 51 when containers are attached that reach nothing.
+pub fn forwards(place: &Where) -> Result<()> {
+    let moat = cni::open(place)?;
+    let mut used = Vec::new();
+    for shown in moat.shown_classic()? {
+        used.extend(shown.record.addresses.iter().map(|a| Family::of(a.ip())));
+    }
+    cni::forwards(&used)
 }
 
 /// Whether an attachment is recorded and all it wants is in the kernel.

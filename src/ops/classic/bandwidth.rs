@@ -12,12 +12,13 @@ use sha2::{Digest as _, Sha512};
 use super::Key;
 use crate::kernel::linux::limit::Limited;
 use crate::model::Mac;
+use crate::ops::collect::Census;
 use crate::ops::context::{Moat, Where, now};
 use crate::ops::error::{Error, Result};
 use crate::ops::fault;
 use crate::plan::Place;
 use crate::sandbox::is_alive;
-use crate::store::{Attachment, Holder, Stage, Store};
+use crate::store::{Attachment, Stage, Store};
 
 pub use crate::kernel::linux::limit::Limit;
 
@@ -118,22 +119,18 @@ pub fn check(place: &Where, key: &Key, netns: &Path, on_host: &[&str], limits: L
     }
 }
 
-/// Takes the limits of a network's attachments away that are not among `valid`.
+/// Takes the limits of a network's attachments away that nobody wants any more.
 ///
 /// # Errors
 /// The first that would not go, after all were tried.
-pub fn gc(place: &Where, network: &str, valid: &[Holder]) -> Result<()> {
+pub fn gc(place: &Where, network: &str, census: &Census) -> Result<()> {
     let mut moat = opened(place)?;
-    let is_valid = |k: &Key| {
-        valid
-            .iter()
-            .any(|v| v.container == k.container && v.ifname == k.ifname)
-    };
     let mut first = Ok(());
-    for attachment in moat.store.attachments(Some(PLUGIN), Some(network))? {
+    for key in moat.take_census(PLUGIN, network, census)?.stale {
+        let row = moat.store.attachment(&key)?;
         // One that is being added or removed has somebody who does it.
-        if attachment.stage == Stage::Added && !is_valid(&attachment.key) {
-            first = first.and(moat.take_away(&attachment));
+        if let Some(row) = row.filter(|a| a.stage == Stage::Added) {
+            first = first.and(moat.take_away(&row));
         }
     }
     first
@@ -158,6 +155,7 @@ impl Moat {
             owner: self.me,
             netns: Some(netns.display().to_string()),
             created: now(),
+            caller: self.caller.clone(),
             record: serde_json::json!(record).to_string(),
         }
     }

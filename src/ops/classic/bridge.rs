@@ -16,7 +16,8 @@ use crate::ops::cni;
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::{Error, Result};
 use crate::ops::fault;
-use crate::plan::{Place, State, classic};
+use crate::plan::classic::{self, Ingress};
+use crate::plan::{Place, State};
 use crate::store::Stage;
 
 use super::unplug::{clear_dead, undo};
@@ -38,6 +39,8 @@ pub struct Request {
     pub promiscuous: bool,
     pub hairpin: bool,
     pub isolated: bool,
+    /// Nothing passes to other containers of the bridge, nor of other bridges with walls.
+    pub walled: bool,
     pub mac: Option<Mac>,
     /// The container may send from its own MAC only.
     pub check_mac: bool,
@@ -157,6 +160,11 @@ impl Adding {
         kernel.join(&self.record.host_veth, &r.bridge, r.hairpin, r.isolated)?;
         if let Some(mac) = self.record.mac.filter(|_| self.request.check_mac) {
             self.elements = classic::mac_check(&self.record.host_veth, mac);
+        }
+        if self.request.walled {
+            let ports = [self.record.host_veth.clone()];
+            let walls = classic::ingress(&self.request.bridge, Ingress::Isolated, &ports);
+            self.elements.extend(walls);
         }
         self.save(Stage::Adding)?;
         fault::step("checking the MAC address")?;

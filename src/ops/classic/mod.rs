@@ -4,6 +4,7 @@
 mod attachment;
 pub mod bandwidth;
 pub mod bridge;
+mod bystanders;
 pub mod fill;
 pub mod firewall;
 mod heal;
@@ -21,7 +22,8 @@ use super::error::{Error, Result};
 use crate::kernel::linux::{Linux, is_namespace};
 use crate::plan::{Names, Place};
 
-pub use self::attachment::{check, ready, remove, stale};
+pub use self::attachment::{check, forwards, ready, remove, stale};
+pub(in crate::ops) use self::bystanders::{Opened, Shown};
 pub use crate::kernel::linux::RouteWish;
 pub use crate::plan::classic::{Hidden, Ingress, Mapping};
 pub use crate::store::AttachmentKey as Key;

@@ -10,6 +10,7 @@ use ipnetwork::IpNetwork;
 
 use crate::model::{Family, Proto};
 use crate::ops::cni;
+use crate::ops::collect::lives;
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::{Error, Result};
 use crate::ops::publish::PortMap;
@@ -18,7 +19,6 @@ use crate::plan::{Object, State};
 use crate::store::{self, Held};
 
 use super::Key;
-use super::attachment::lives;
 use super::want::port_flow;
 
 /// Publishes ports of a container that has these addresses, one of a family at most.

@@ -29,7 +29,7 @@ pub(super) fn clear_dead(moat: &mut Moat, key: &Key) -> Result<()> {
 }
 
 /// A record that cannot be read says nothing.
-fn read(attachment: &Attachment) -> Record {
+pub(super) fn read(attachment: &Attachment) -> Record {
     serde_json::from_str(&attachment.record).unwrap_or_default()
 }
 

@@ -36,15 +36,21 @@ impl Moat {
         record: &str,
         wanted: Option<&State>,
     ) -> Result<()> {
-        let owner = self.me;
+        let (owner, own) = (self.me, self.caller.clone());
         self.store.write(|s| {
-            let created = s.attachment(key)?.map_or_else(now, |a| a.created);
+            let before = s.attachment(key)?;
+            let created = before.as_ref().map_or_else(now, |a| a.created);
+            // Whoever removes it, it was asked for by another.
+            let caller = before
+                .filter(|_| stage == Stage::Removing)
+                .map_or(own, |a| a.caller);
             s.put_attachment(&Attachment {
                 key: key.clone(),
                 stage,
                 owner,
                 netns: netns.map(str::to_owned),
                 created,
+                caller,
                 record: record.to_owned(),
             })?;
             let Some(wanted) = wanted else { return Ok(()) };

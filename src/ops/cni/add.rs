@@ -132,6 +132,7 @@ fn enter(moat: &Moat, s: &Store, request: &Request, found: &Found) -> Result<Opt
         routes: routes(&network, request)?,
         aliases: request.aliases.clone(),
         foreign: request.foreign.clone(),
+        given: request.foreign.is_some() || request.delegate.is_some(),
         runtime_id: Some(request.id.container.clone()),
         sandbox: Some((request.netns.clone(), found.cookie.clone())),
         further: found.leads_out,
@@ -247,6 +248,7 @@ fn attachment(moat: &Moat, id: &Id, netns: &std::path::Path, record: &Record) ->
         owner: moat.me,
         netns: Some(netns.display().to_string()),
         created: now(),
+        caller: moat.caller.clone(),
         record: json(record)?,
     })
 }

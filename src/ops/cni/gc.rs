@@ -1,37 +1,26 @@
 //! GC: which attachments of a network nobody wants any more.
 
-use super::{Id, PLUGIN, Via, of};
+use super::{PLUGIN, Via, of};
 use crate::model::Name;
+use crate::ops::collect::{Census, Found};
 use crate::ops::context::Where;
 use crate::ops::error::Result;
 
-/// The attachments of a network that are not among the valid ones (container and interface):
-/// each is to be detached.
+/// What GC finds of a network: the stale ones are to be detached, each by itself.
 ///
 /// # Errors
 /// When the world cannot be opened or the store not be read.
-pub fn stale(place: &Where, network: &Name, valid: &[(String, String)]) -> Result<Vec<Id>> {
+pub fn stale(place: &Where, network: &Name, census: &Census) -> Result<Found> {
     let moat = super::open(place)?;
-    let rows = moat.store.attachments(Some(PLUGIN), Some(network.as_str()))?;
-    let recorded = rows.into_iter().map(|a| Id {
-        network: network.clone(),
-        container: a.key.container,
-        ifname: a.key.ifname,
-        via: Via::Cni,
-    });
-    let containers = moat.store.containers()?;
-    let attached = containers
-        .iter()
-        .filter_map(of)
-        .filter(|id| id.network == *network && id.via == Via::Cni);
-    let mut all: Vec<Id> = Vec::new();
-    for id in recorded.chain(attached) {
-        let is_valid = valid
-            .iter()
-            .any(|(container, ifname)| *container == id.container && *ifname == id.ifname);
-        if !is_valid && !all.contains(&id) {
-            all.push(id);
+    let mut found = moat.take_census(PLUGIN, network.as_str(), census)?;
+    // A container whose attachment was lost is nobody's.
+    for id in moat.store.containers()?.iter().filter_map(of) {
+        let attached = (id.container.clone(), id.ifname.clone());
+        let known = census.valid.contains(&attached) || found.spared.contains(&attached);
+        let ours = id.network == *network && id.via == Via::Cni;
+        if ours && !known && !found.stale.contains(&id.key()) {
+            found.stale.push(id.key());
         }
     }
-    Ok(all)
+    Ok(found)
 }

@@ -37,7 +37,7 @@ pub use del::{detach, forget};
 pub use gc::stale;
 pub use network::NetworkWish;
 pub use policy::{Given, wall};
-pub use status::status;
+pub use status::{forwards, status};
 
 /// The type under which attachments are recorded.
 pub const PLUGIN: &str = "moat";

@@ -171,6 +171,6 @@ pub const WORDS: &[(&str, &str, &[&str])] = &[
     ("moat", "defaultPolicy", &["isolated", "open", "kubernetes"]),
     ("moat", "mode", &["policy"]),
     ("moat", "router", &["own", "host"]),
-    ("moat", "gc", &["all", "own-boot-only"]),
+    ("moat", "gc", &["own", "all", "dead"]),
     ("firewall", "ingressPolicy", &["open", "same-bridge", "isolated"]),
 ];

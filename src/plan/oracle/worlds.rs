@@ -223,6 +223,7 @@ pub fn world() -> impl Strategy<Value = World> {
                 .collect::<BTreeMap<_, _>>(),
             links,
             host: host(),
+            ..World::default()
         }
     })
 }

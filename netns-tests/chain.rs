@@ -35,7 +35,7 @@ pub struct Chain {
 pub fn prepare() {
     Ns::host().must("mkdir -p /run/netns && mount -t tmpfs none /run/netns");
     std::fs::create_dir(ours()).unwrap();
-    for name in ["bridge", "portmap", "firewall"] {
+    for name in ["bridge", "portmap", "firewall", "moat"] {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_moat"), ours().join(name)).unwrap();
     }
     let counter = ours().join("counter");

@@ -16,26 +16,28 @@ pub const STORIES: &[Story] = &[
 ];
 
 /// Nothing passes between two containers, by any protocol, whether or not the host filters
-/// the bridge's frames; the way out and published ports stay open.
+/// the bridge's frames; the way out and published ports stay open. By `firewall`, and by
+/// `bridge` alone where its configuration asks for it.
 fn isolated(_: Mode) {
     prepare();
     let mut w = World::new(Mode::Own);
     let lan = w.lan();
     let firewall = json!({ "type": "firewall", "ingressPolicy": "isolated" });
-    for whose in [Whose::Ours, Whose::Reference] {
-        let chain = Chain::new(
-            "net",
-            vec![
-                (whose, net()),
-                (Whose::Ours, json!({ "type": "portmap" })),
-                (Whose::Ours, firewall.clone()),
-            ],
-        );
+    let mut alone = net();
+    alone["moat"] = json!({ "isolate": true });
+    for (whose, first, wall, filters) in [
+        (Whose::Ours, net(), Some(&firewall), &[true, false][..]),
+        (Whose::Reference, net(), Some(&firewall), &[true, false]),
+        (Whose::Ours, alone, None, &[false]),
+    ] {
+        let portmap = (Whose::Ours, json!({ "type": "portmap" }));
+        let wall = wall.map(|w| (Whose::Ours, w.clone()));
+        let chain = Chain::new("net", [(whose, first), portmap].into_iter().chain(wall).collect());
         let (a, b) = (container("a"), container("b"));
         let (in_a, in_b) = (chain.with(web()).add("a"), chain.add("b"));
         let _servers = serves(&a);
-        for on in [true, false] {
-            bridge_calls(on);
+        for on in filters {
+            bridge_calls(*on);
             let local = a.must("ip -6 -o addr show dev eth0 scope link | awk '{print $4}' | cut -d/ -f1");
             let seen = a.capture(&format!("ether src {}", mac_of(&in_b)));
             for family in FAMILIES {

@@ -382,6 +382,17 @@ fn a_delegate_gives_addresses(mode: Mode) {
     // DEL goes by what was recorded, whatever the configuration says now.
     w.gone(&a, &plain());
     assert!(log().ends_with("DEL a\n"));
+    // It is the authority: a family that it gives no address of has none.
+    let both = conf(&json!({ "ipam": { "type": "stub" }, "subnets": ["10.92.0.0/24", "fd00:92::/64"] }));
+    let d = Pod::new("d");
+    assert!(w.add(&d, &both).ok());
+    let inside = d.ns.must("ip -o addr show dev eth0 scope global");
+    assert!(
+        inside.contains("10.92.0.9/") && !inside.contains("inet6"),
+        "{inside}"
+    );
+    w.is_clean();
+    w.gone(&d, &both);
     std::fs::write(stub.with_extension("fails"), "").unwrap();
     w.refuses(&w.add(&Pod::new("c"), &with), 77);
     assert!(log().ends_with("ADD c\nDEL c\n"));

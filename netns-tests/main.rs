@@ -16,6 +16,7 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod bystanders;
 mod chain;
 mod chain_ends;
 mod chain_faults;
@@ -80,6 +81,7 @@ fn main() {
         chain_ports::STORIES,
         chain_keys::STORIES,
         chain_ends::STORIES,
+        bystanders::STORIES,
         chain_faults::STORIES,
         clients::STORIES,
         cni_many::STORIES,

@@ -40,6 +40,12 @@ impl Call {
         self
     }
 
+    /// The same call of another program.
+    pub fn program(mut self, path: String) -> Self {
+        self.program = path;
+        self
+    }
+
     pub fn without(mut self, key: &str) -> Self {
         self.env.retain(|(k, _)| k != key);
         self

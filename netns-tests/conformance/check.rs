@@ -47,6 +47,12 @@ pub const PART: Part = Part {
             delegates,
         )
         .of(CHECKS),
+        Row::new(
+            "47",
+            "CHECK works with another CNI_PATH than ADD, by which the address plugin is found now",
+            other_path,
+        )
+        .of(CHECKS),
         Row::new("46", "CHECK changes nothing", changes_nothing).of(CHECKS),
     ],
 };
@@ -160,6 +166,30 @@ fn delegates(lab: &Lab) -> Verdict {
     refused(lab, &net, &a, "the delegate's error")?;
     let asked = lab.asked();
     (asked == ["ADD", "CHECK", "CHECK"])
+        .then_some(())
+        .ok_or(format!("{asked:?}"))
+}
+
+fn other_path(lab: &Lab) -> Verdict {
+    let moved = "/run/moved";
+    let fill = format!(
+        "mkdir -p {moved} && ln -s {}/* {}/* {moved}",
+        lab.bin().display(),
+        crate::harness::dir().join("delegates").display()
+    );
+    lab.sh(&fill);
+    for (mut net, id) in [(lab.net(), "a"), (lab.net_told(), "b")] {
+        if id == "b" {
+            // The other network has these addresses.
+            lab.sh("ip link del cx0");
+        }
+        let a = lab.add(&net, id)?;
+        net.env.push(("CNI_PATH".into(), moved.into()));
+        accepted(lab, &net, &a)?;
+        lab.del(&net, &a)?;
+    }
+    let asked = lab.asked();
+    (asked == ["ADD", "CHECK", "DEL"])
         .then_some(())
         .ok_or(format!("{asked:?}"))
 }

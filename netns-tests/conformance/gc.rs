@@ -39,6 +39,20 @@ pub const PART: Part = Part {
         Row::new("58", "GC works when the namespaces are gone", gone)
             .of(LATEST)
             .unlike(NOBODY),
+        Row::new(
+            "59",
+            "two runtimes with one configuration: GC spares what lives and came with another CNI_PATH; `gc` says otherwise",
+            shared,
+        )
+        .of(LATEST)
+        .unlike(NOBODY),
+        Row::new(
+            "59b",
+            "what is spared is valid for the address plugin, too",
+            spared,
+        )
+        .of(LATEST)
+        .unlike(NOBODY),
         Row::new("49", "STATUS of a full pool is code 50", full)
             .of(LATEST)
             .unlike("exits 0"),
@@ -49,6 +63,13 @@ pub const PART: Part = Part {
         )
         .of(LATEST)
         .unlike("from 1.6 on"),
+        Row::new(
+            "93",
+            "STATUS is code 51 when those that are attached are cut off, too",
+            cut_off,
+        )
+        .of(LATEST)
+        .unlike("exits 0"),
     ],
 };
 
@@ -84,6 +105,11 @@ fn three(lab: &Lab) -> Result<(Net, [Attached; 3]), String> {
 }
 
 fn collect(lab: &Lab, net: &Net, valid: &Value) -> Verdict {
+    collect_by(lab, net, valid, None)
+}
+
+/// GC by a runtime with another `CNI_PATH`, if one is given.
+fn collect_by(lab: &Lab, net: &Net, valid: &Value, path: Option<&str>) -> Verdict {
     let mut conf = Vec::new();
     for n in 0..net.plugins.len() {
         let mut c = lab.conf(net, n, None);
@@ -93,7 +119,12 @@ fn collect(lab: &Lab, net: &Net, valid: &Value) -> Verdict {
     }
     conf.iter().try_for_each(|c| {
         let plugin = c["type"].as_str().expect("a type");
-        lab.call(plugin, "GC").conf(c).run().quiet()
+        let call = lab.call(plugin, "GC").conf(c);
+        let call = match path {
+            Some(path) => call.env("CNI_PATH", path),
+            None => call,
+        };
+        call.run().quiet()
     })
 }
 
@@ -188,6 +219,84 @@ fn gone(lab: &Lab) -> Verdict {
     lab.sh("for n in gc1 gc2 gc3; do ip netns del $n; done");
     collect(lab, &net, &json!(null))?;
     all.iter().try_for_each(|a| is_gone(lab, a))
+}
+
+/// Where the subject's plugins and the delegate are, in other words than the first runtime's.
+fn second(lab: &Lab) -> String {
+    let delegates = crate::harness::dir().join("delegates");
+    format!("{}:{}", delegates.display(), lab.bin().display())
+}
+
+fn shared(lab: &Lab) -> Verdict {
+    let (mut net, [a, b, c]) = three(lab)?;
+    let path = second(lab);
+    net.env.push(("CNI_PATH".into(), path.clone()));
+    net.runtime = json!({"portMappings": [{"hostPort": 9090, "containerPort": 80, "protocol": "tcp"}]});
+    let d = lab.add(&net, "gc4")?;
+    lab.sh("ip netns del gc2");
+    collect_by(lab, &net, &listed(&[&d]), Some(&path))?;
+    is_gone(lab, &b)?;
+    for (kept, who) in [(&a, "first"), (&c, "third"), (&d, "listed")] {
+        is_there(lab, kept)
+            .then_some(())
+            .ok_or(format!("the {who} one went"))?;
+    }
+    collect(lab, &net, &listed(&[&c]))?;
+    is_gone(lab, &a)?;
+    if !is_there(lab, &c) || !is_there(lab, &d) {
+        return Err("more went than the caller's own".into());
+    }
+    say(lab, &mut net, "dead");
+    collect(lab, &net, &json!([]))?;
+    is_there(lab, &c).then_some(()).ok_or("what lives went")?;
+    say(lab, &mut net, "all");
+    collect(lab, &net, &json!([]))?;
+    is_gone(lab, &c)?;
+    is_gone(lab, &d)
+}
+
+/// Sets `gc`, which for the reference's names is within `moat`.
+fn say(lab: &Lab, net: &mut Net, word: &str) {
+    for plugin in &mut net.plugins {
+        if lab.subject == Subject::Moat {
+            plugin["gc"] = json!(word);
+        } else {
+            plugin["moat"] = json!({ "gc": word });
+        }
+    }
+}
+
+fn spared(lab: &Lab) -> Verdict {
+    let net = lab.net_told();
+    let a = lab.add(&net, "gc1")?;
+    collect_by(lab, &net, &json!(null), Some(&second(lab)))?;
+    is_there(lab, &a)
+        .then_some(())
+        .ok_or("the first runtime's went")?;
+    let text =
+        std::fs::read_to_string(format!("{}/GC.stdin", super::lab::NOTES)).map_err(|e| e.to_string())?;
+    let passed: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let valid = listed(&[&a]);
+    let said = passed["cni.dev/valid-attachments"] == valid && passed["cni.dev/attachments"] == valid;
+    said.then_some(()).ok_or(text)?;
+    lab.del(&net, &a)?;
+    is_gone(lab, &a)
+}
+
+fn cut_off(lab: &Lab) -> Verdict {
+    let net = lab.net();
+    let a = lab.add(&net, "a")?;
+    lab.status(&net).quiet()?;
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        lab.sh(&format!("echo 0 > /proc/sys/{key}"));
+        let words = lab.status(&net).fails(&[51])?;
+        if !words.contains("forward") {
+            return Err(format!("`{words}` does not say why"));
+        }
+        lab.sh(&format!("echo 1 > /proc/sys/{key}"));
+        lab.status(&net).quiet()?;
+    }
+    lab.del(&net, &a)
 }
 
 fn full(lab: &Lab) -> Verdict {

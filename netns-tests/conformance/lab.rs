@@ -50,6 +50,7 @@ pub fn programs() {
     for name in NAMES {
         symlink(env!("CARGO_BIN_EXE_moat"), bin.join(name)).expect("a plugin's name");
     }
+    symlink("/usr/lib/cni/bridge", bin.join("theirs")).expect("the reference's bridge");
     let delegates = harness::dir().join("delegates");
     fs::create_dir_all(&delegates).expect("delegates");
     let script = delegates.join("told");

@@ -38,6 +38,11 @@ pub const PART: Part = Part {
             empty_prev,
         ),
         Row::new(
+            "93b",
+            "DEL with a prevResult that is empty, null or cannot be read: success, and nothing left",
+            unreadable_prev,
+        ),
+        Row::new(
             "38",
             "a late DEL does not touch who has the address and port now",
             late,
@@ -141,6 +146,24 @@ fn empty_prev(lab: &Lab) -> Verdict {
     );
     silently(said)?;
     nothing_of(lab, &a)
+}
+
+/// What libcni's cache may come to: nothing, null, or what cannot be read.
+fn unreadable_prev(lab: &Lab) -> Verdict {
+    let net = lab.net();
+    for (n, prev) in [
+        json!({}),
+        json!(null),
+        json!({"ips": "?", "cniVersion": lab.version}),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let a = lab.add(&net, &format!("a{n}"))?;
+        silently(lab.each(&net, "DEL", (&a.id, &a.netns), Some(prev)))?;
+        nothing_of(lab, &a)?;
+    }
+    Ok(())
 }
 
 fn late(lab: &Lab) -> Verdict {

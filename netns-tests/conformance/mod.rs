@@ -14,6 +14,7 @@ mod delegate;
 mod gc;
 mod lab;
 mod leave;
+mod lists;
 mod page;
 mod process;
 mod results;
@@ -102,6 +103,7 @@ pub const STORIES: &[Story] = &[
     long("conformance::gc", |_: Mode| tell(&gc::PART)),
     long("conformance::delegate", |_: Mode| tell(&delegate::PART)),
     long("conformance::robust", |_: Mode| tell(&robust::PART)),
+    long("conformance::lists", |_: Mode| tell(&lists::PART)),
     long("conformance::args", |_: Mode| tell(&args::PART)),
 ];
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::lab::Lab;
+use super::lab::{Lab, Subject};
 use super::{BEFORE_CHECK, BEFORE_GC, LATEST, Part, Row, Verdict};
 
 pub const PART: Part = Part {
@@ -45,6 +45,12 @@ pub const PART: Part = Part {
             about,
         )
         .unlike("Debian's build says `version unknown`"),
+        Row::new(
+            "9b",
+            "called by a name that no plugin has: code 4 or 7, and named",
+            other_name,
+        )
+        .unlike("does not look at its name"),
         Row::new("10", "an empty variable counts as unset", empty_is_unset),
         Row::new("11", "keys of others never disturb", keys_of_others),
         Row::new("13", "neither PATH nor HOME is needed", no_path).unlike("does not find iptables"),
@@ -68,6 +74,11 @@ pub const PART: Part = Part {
             status_is_quiet,
         )
         .of(LATEST),
+        Row::new(
+            "20",
+            "fields that no version knows are ignored, wherever they are",
+            unknown_fields,
+        ),
         Row::new("72", "an error has cniVersion, code and msg", error_fields).unlike("no cniVersion"),
         Row::new("92", "tracing variables do not disturb", tracing),
     ],
@@ -248,6 +259,70 @@ fn fast(lab: &Lab) -> Verdict {
     (median < Duration::from_millis(50))
         .then_some(())
         .ok_or(format!("median {median:?}"))
+}
+
+/// A directory that somebody filled with one binary under every name there is.
+fn other_name(lab: &Lab) -> Verdict {
+    let dir = "/run/names";
+    std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+    let from = lab.bin().join(lab.main());
+    let called = |name: &str, verb: &str| {
+        let path = format!("{dir}/{name}");
+        let _ = std::os::unix::fs::symlink(&from, &path);
+        lab.about(&lab.net(), verb, "a", "/run/netns/a")
+            .program(path)
+            .run()
+    };
+    for verb in ["ADD", "DEL", "VERSION"] {
+        let words = called("ptp", verb).fails(&[4, 7])?;
+        if !words.contains("ptp") {
+            return Err(format!("`{words}` does not say which"));
+        }
+    }
+    // Builds of moat lie side by side.
+    if lab.subject == Subject::Moat {
+        let said = called("moat-2", "VERSION");
+        said.json()?;
+        return (said.code == 0).then_some(()).ok_or(format!("{said:?}"));
+    }
+    Ok(())
+}
+
+fn unknown_fields(lab: &Lab) -> Verdict {
+    let unknown = json!({"keyOf1.9": {"a": [1, null]}, "other": null});
+    let mark = |object: &mut Value| {
+        let fields = unknown.as_object().expect("an object").clone();
+        if let Some(object) = object.as_object_mut() {
+            object.extend(fields);
+        }
+    };
+    let mut net = lab.net_with_ports(&json!([
+        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "keyOf1.9": true},
+    ]));
+    mark(&mut net.plugins[0]);
+    if lab.subject == Subject::Moat {
+        net.plugins[0]["ipam"] = unknown.clone();
+    } else {
+        mark(&mut net.plugins[0]["ipam"]);
+        mark(&mut net.plugins[0]["ipam"]["ranges"][0][0]);
+    }
+    net.plugins[0]["args"] = json!({"cni": {"keyOf1.9": ["a"]}});
+    let mut a = lab.add(&net, "a")?;
+    mark(&mut a.result);
+    for key in ["interfaces", "ips", "routes"] {
+        let all = a.result[key].as_array_mut();
+        all.into_iter().flatten().for_each(mark);
+    }
+    for key in ["dns", "ip4", "ip6"] {
+        if a.result.get(key).is_some() {
+            mark(&mut a.result[key]);
+        }
+    }
+    if lab.version >= "0.4.0" {
+        // The reference's portmap refuses what it has made itself (row 43b).
+        lab.check(&net, &a)[0].quiet()?;
+    }
+    lab.del(&net, &a)
 }
 
 fn version_answer(lab: &Lab, stdin: &str) -> Result<Value, String> {

@@ -90,8 +90,8 @@ impl Moat {
             };
             all.push(Shown {
                 name,
-                record,
                 attachment,
+                record,
             });
         }
         Ok(all)

@@ -1,7 +1,7 @@
 //! `moat`: containers on one host that cannot see each other until somebody links them.
 //!
 //! Layers, outermost first; an arrow never points the other way (`netns-tests/layers.rs` checks):
-//! `cli, cni -> ops -> { sandbox, store, kernel -> plan } -> model`.
+//! `cli, cni -> ops -> { sandbox, image, store, kernel -> plan } -> model`.
 
 #![cfg_attr(
     test,
@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod cni;
+pub mod image;
 #[allow(unsafe_code)] // sockets and namespaces; each block says why it is sound
 pub mod kernel;
 pub mod model;

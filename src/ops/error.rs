@@ -2,7 +2,7 @@
 //! failed, what was undone, what to do next.
 
 pub use crate::model::nearest;
-use crate::{kernel, model, sandbox, store};
+use crate::{image, kernel, model, sandbox, store};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -64,6 +64,10 @@ pub enum Error {
     Kernel(#[from] kernel::Error),
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
+    #[error(transparent)]
+    ImageName(#[from] model::ImageNameError),
+    #[error(transparent)]
+    Image(#[from] image::Error),
     #[error("stopped by a fault injected at step {step} ({what})")]
     Injected { step: u32, what: &'static str },
 }
@@ -126,6 +130,8 @@ impl Error {
             Self::Store(e) => Some(store_hint(e)),
             Self::Kernel(e) => Some(kernel_hint(e).to_owned()),
             Self::Sandbox(e) => e.hint(),
+            Self::Image(e) => e.hint(),
+            Self::ImageName(_) => Some("for example `busybox`, `me/app:1.2` or `localhost:5000/app`".into()),
             Self::Name(_) | Self::End(_) | Self::Service(_) | Self::Subnet(_) | Self::Mac(_) => {
                 Some("`moat help` and `moat COMMAND --help` show the forms and examples".into())
             }

@@ -1,0 +1,28 @@
+//! Images: reading them from layouts, archives and tars, and keeping their layers.
+//!
+//! Owns the directory `images` below the data root and the form of archives; decides nothing about containers.
+//! Everything that is read here may be hostile: nothing of an archive leads out of the directory it is unpacked
+//! in ([`inside`]), claims are checked before they are believed ([`limits`], [`stream`]), and what has a digest
+//! is used only if it has that digest. Relies on openat2(2) and overlayfs.rst.
+
+mod attributes;
+mod bundle;
+mod describe;
+mod error;
+mod import;
+mod inside;
+mod library;
+mod limits;
+mod pull;
+mod source;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub use describe::{Defaults, architecture};
+pub use error::{Error, Result};
+pub use import::{Progress, Read, Teller, read};
+pub use library::{Hold, Image, Library, Room};
+pub use pull::{Registry, fetch};
+pub use stream::Digest;

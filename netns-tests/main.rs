@@ -42,6 +42,7 @@ mod harness;
 mod heal;
 mod hook;
 mod host;
+mod images;
 mod input;
 mod links;
 mod names;
@@ -70,6 +71,7 @@ fn main() {
         input::STORIES,
         fuzz::STORIES,
         runtime::STORIES,
+        images::STORIES,
         cni_policy::STORIES,
         cni::STORIES,
         cni_faults::STORIES,

@@ -9,6 +9,7 @@ Containers:
   ps, inspect, logs         List containers; say all of one; print what it wrote
   stop, kill, wait, rm      Ask it to end; send a signal; wait for it; remove it
   up, down                  Make what runs what a Compose file says; remove it again
+  image                     Bring, list and remove images
 
 Networks and links:
   net                       Make, list and remove networks
@@ -32,8 +33,9 @@ Network:
       --link TARGET                Let it reach TO[:PORT[-END][/PROTO]]
   -p, --publish MAP                [ADDR:]HOSTPORT[-END]:PORT[-END][/PROTO]
       --ip A, --ip6 A, --mac M     Addresses; free ones without
-Files (without --rootfs the host's own tree, copy-on-write):
-      --rootfs DIR                 A directory as root, copy-on-write
+Files (without --rootfs and --image the host's own tree, copy-on-write):
+      --rootfs DIR[:ro]            A directory as root, copy-on-write or read-only
+      --image REF, --entrypoint P  An image as root; a program instead of its own
       --share PATH                 Show a path of the host hidden otherwise
   -v, --volume MAP                 Bind SRC:DST[:ro]
       --tmpfs DST, --read-only     Memory file system: DST[:size=S]; no writing to the root

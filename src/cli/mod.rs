@@ -7,6 +7,7 @@ mod gen_;
 mod graph;
 mod help;
 mod hook;
+mod image;
 mod isolation;
 mod print;
 mod read;
@@ -123,6 +124,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             timeout,
         } => wait(place, &target, healthy, &timeout, p),
         Command::Net(net) => network(place, net, dry, p),
+        Command::Image(image) => image::run(place, image, dry, p),
         Command::Cni(cni) => cni::run(cni, dry, p),
         Command::Hook(hook) => hook::run(place, hook, dry, p),
         Command::Link {

@@ -57,6 +57,8 @@ pub fn run(args: Run) -> Result<run::Request> {
         addresses,
         mac: args.mac.as_deref().map(str::parse).transpose()?,
         aliases: vec![],
+        image: args.image.clone(),
+        entrypoint: args.entrypoint.clone().map(|program| vec![program]),
         spec: spec(args)?,
     })
 }
@@ -82,15 +84,13 @@ fn spec(args: Run) -> Result<Spec> {
         env.extend(lines.map(variable).collect::<Result<Vec<_>>>()?);
     }
     env.extend(args.env.iter().map(|e| variable(e)).collect::<Result<Vec<_>>>()?);
+    let (root, fixed) = root(args.rootfs, args.share)?;
     Ok(Spec {
         id: String::new(),
         dir: PathBuf::new(),
         layer: PathBuf::new(),
         hide: vec![],
-        root: match args.rootfs {
-            Some(dir) => Root::Dir(dir),
-            None => Root::Host { share: args.share },
-        },
+        root,
         command: args.command,
         env,
         workdir: args.workdir,
@@ -110,8 +110,8 @@ fn spec(args: Run) -> Result<Spec> {
         ulimits: args.ulimit.iter().map(|u| ulimit(u)).collect::<Result<_>>()?,
         cap_add: args.cap_add,
         cap_drop: args.cap_drop,
-        read_only: args.read_only,
         isolation,
+        read_only: args.read_only || fixed,
         init: !args.no_init,
         tty: args.tty,
         interactive: args.interactive,
@@ -139,6 +139,24 @@ fn health(args: HealthArgs) -> Result<Option<Health>> {
         retries: args.health_retries.unwrap_or(default.retries),
         start_period_ms: ms(args.health_start_period, default.start_period_ms)?,
     }))
+}
+
+/// `DIR[:ro]`, or the host's own tree; whether nothing may be written.
+fn root(rootfs: Option<PathBuf>, share: Vec<PathBuf>) -> Result<(Root, bool)> {
+    let Some(given) = rootfs else {
+        return Ok((Root::Host { share }, false));
+    };
+    let text = given.to_string_lossy();
+    let (dir, fixed) = match text.strip_suffix(":ro") {
+        // A directory may be called so.
+        Some(dir) if !given.exists() => (PathBuf::from(dir), true),
+        _ => (given.clone(), false),
+    };
+    let whole = std::path::absolute(&dir).map_err(|source| Error::State {
+        path: dir.display().to_string(),
+        source,
+    })?;
+    Ok((Root::Dir(whole), fixed))
 }
 
 /// `K=V`, or `K` for the caller's own value.

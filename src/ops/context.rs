@@ -110,6 +110,12 @@ impl Moat {
         self.dir.join("containers").join(id)
     }
 
+    /// Where images are, of all worlds.
+    #[must_use]
+    pub fn data_root(&self) -> &Path {
+        self.data.parent().unwrap_or(&self.data)
+    }
+
     /// A container's throw-away layer.
     #[must_use]
     pub fn layer_dir(&self, id: &str) -> PathBuf {

@@ -175,5 +175,5 @@ pub fn gc(place: &Where) -> Result<usize> {
     remove_strays(&moat)?;
     let after = moat.store.containers()?.len();
     drop(moat);
-    Ok(files + before - after + super::gc::old_worlds(place)?)
+    Ok(files + before - after + super::gc::old_worlds(place)? + super::image::gc(place)?)
 }

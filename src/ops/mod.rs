@@ -17,6 +17,7 @@ mod generation;
 pub mod graph;
 pub mod hook;
 pub mod hosts;
+pub mod image;
 pub mod life;
 pub mod link;
 pub mod list;

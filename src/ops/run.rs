@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::context::{Moat, Where, now, state};
 use super::error::{Error, Result};
 use super::publish::{self, PortMap};
-use super::{classic, fault, net, remove};
+use super::{classic, fault, image, net, remove};
 use crate::model::{End, Link, Mac, Name, Network, Published, Service};
 use crate::plan::Plan;
 use crate::sandbox::{self, Spec};
@@ -26,6 +26,10 @@ pub struct Request {
     pub mac: Option<Mac>,
     /// Names by which those that are linked to it find it, beside its own.
     pub aliases: Vec<String>,
+    /// A name or id of an image; it says what `spec` leaves out, and is its root.
+    pub image: Option<String>,
+    /// Instead of the image's own entry point.
+    pub entrypoint: Option<Vec<String>>,
     /// The sandbox's part; id, directories and a missing hostname are filled in here.
     pub spec: Spec,
 }
@@ -48,10 +52,11 @@ pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
     fault::reach_launcher();
     let mut moat = Moat::settled(place)?;
     let id = new_id()?;
-    let name = request
-        .name
-        .clone()
-        .map_or_else(|| invent(&request.spec, &id), Ok)?;
+    let chosen = choose(&moat, &mut request)?;
+    let name = match &request.name {
+        Some(name) => name.clone(),
+        None => invent(&request.spec, chosen.as_ref(), &id)?,
+    };
     complete(&moat, &mut request, &id, &name);
     sandbox::prepare(&request.spec)?;
     let wanted = format!("run `{name}`");
@@ -63,7 +68,21 @@ pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
     let free = publish::check_free(&request.ports)
         .and_then(|()| classic::portmap::check_free(&mut moat, &request.ports));
     free.map_err(|e| e.while_doing(wanted.clone()))?;
-    start(&mut moat, &id, &name, &request).map_err(|e| e.while_doing(wanted))
+    start(&mut moat, &id, &name, &request, chosen).map_err(|e| e.while_doing(wanted))
+}
+
+/// Looks the image up, if there is one, and fills in what it says.
+fn choose(moat: &Moat, request: &mut Request) -> Result<Option<image::Chosen>> {
+    let Some(key) = request.image.clone() else {
+        return image::again(moat.data_root(), &request.spec.root);
+    };
+    let chosen = image::choose(moat.data_root(), &key).and_then(|chosen| {
+        chosen.complete(request)?;
+        Ok(chosen)
+    });
+    chosen
+        .map(Some)
+        .map_err(|e| e.while_doing(format!("run image `{key}`")))
 }
 
 /// Fills in what the caller could not know.
@@ -92,14 +111,21 @@ pub(super) fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name
 pub(super) fn start_detached(moat: &mut Moat, name: &Name, mut request: Request) -> Result<()> {
     request.spec.detach = true;
     let id = new_id()?;
+    let chosen = choose(moat, &mut request)?;
     complete(moat, &mut request, &id, name);
-    begin(moat, &id, name, &request)
+    begin(moat, &id, name, &request, chosen)
         .map(drop)
         .map_err(|e| e.while_doing(format!("run `{name}`")))
 }
 
-fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Outcome> {
-    let running = begin(moat, id, name, request)?;
+fn start(
+    moat: &mut Moat,
+    id: &str,
+    name: &Name,
+    request: &Request,
+    chosen: Option<image::Chosen>,
+) -> Result<Outcome> {
+    let running = begin(moat, id, name, request, chosen)?;
     // Over the whole life of a foreground container the lock is free.
     moat.lock = None;
     if request.spec.detach {
@@ -115,7 +141,13 @@ fn start(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<Ou
 }
 
 /// Records, launches and attaches; or nothing of it stays.
-fn begin(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<sandbox::Running> {
+fn begin(
+    moat: &mut Moat,
+    id: &str,
+    name: &Name,
+    request: &Request,
+    chosen: Option<image::Chosen>,
+) -> Result<sandbox::Running> {
     let record = record(moat, id, name, request)?;
     moat.learn_host()?;
     let intent = moat.store.write(|s| {
@@ -124,7 +156,7 @@ fn begin(moat: &mut Moat, id: &str, name: &Name, request: &Request) -> Result<sa
         Ok::<_, Error>((intent, network))
     })?;
     let (intent, network) = intent;
-    let running = match launch(moat, name, request, network.as_ref()) {
+    let running = match launch(moat, name, request, network.as_ref(), chosen) {
         Ok(running) => running,
         Err(e) => {
             let undone = undo(moat, &record);
@@ -229,9 +261,14 @@ fn launch(
     name: &Name,
     request: &Request,
     network: Option<&Network>,
+    chosen: Option<image::Chosen>,
 ) -> Result<sandbox::Running> {
     fault::step("making its directories")?;
     remove::make_dirs(moat, &request.spec.id)?;
+    if let Some(chosen) = chosen {
+        // From here on the mark keeps the layers, and others may change images.
+        chosen.mark(moat, &request.spec.id, name.as_str())?;
+    }
     write_files(moat, name, request, network)?;
     if network.is_some() {
         moat.ensure_live()?;
@@ -326,9 +363,10 @@ pub(super) fn new_id() -> Result<String> {
     Ok(text.chars().filter(char::is_ascii_hexdigit).take(12).collect())
 }
 
-/// A name from the command: `redis-server-3f2a`.
-fn invent(spec: &Spec, id: &str) -> Result<Name> {
+/// A name from the image or the command: `redis-server-3f2a`.
+fn invent(spec: &Spec, chosen: Option<&image::Chosen>, id: &str) -> Result<Name> {
     let command = spec.command.first().map_or("", String::as_str);
+    let command = chosen.map_or(command, image::Chosen::stem);
     let base = command.rsplit('/').next().unwrap_or_default();
     let plain: String = base
         .chars()

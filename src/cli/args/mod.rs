@@ -2,6 +2,7 @@
 
 mod cni;
 mod hook;
+mod image;
 mod net;
 mod run;
 mod topology;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use super::graph::Format;
 pub use cni::{Caller, Cni};
 pub use hook::{Hook, What as HookWhat};
+pub use image::Image;
 pub use net::{Net, Policy, RouterKind};
 pub use run::{Exec, HealthArgs, Run};
 pub use topology::{Down, File as TopologyFile, Up};
@@ -163,6 +165,12 @@ pub enum Command {
         after_help = "Examples:\n  moat net create back --internal\n  moat net ls"
     )]
     Net(Net),
+    /// Bring, list and remove images
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  moat image import app.tar\n  moat image pull localhost:5000/app --plain-http"
+    )]
+    Image(Image),
     /// Serve podman, containerd, CRI-O and nerdctl as their network plugin
     #[command(
         subcommand,

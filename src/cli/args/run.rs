@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(
     override_usage = "moat run [OPTIONS] [--] COMMAND [ARG]...",
-    after_help = "Examples:\n  moat run --rm -it -- bash\n  moat run -d --name web -p 8080:80 --link db:5432/tcp -- nginx -g 'daemon off;'"
+    after_help = "Examples:\n  moat run --rm -it --image alpine\n  moat run -d --name web -p 8080:80 --link db:5432/tcp -- nginx -g 'daemon off;'"
 )]
 pub struct Run {
     /// Name; one is made up without
@@ -38,9 +38,15 @@ pub struct Run {
     /// [ADDR:]HOSTPORT[-END]:PORT[-END][/PROTO]
     #[arg(short, long = "publish", value_name = "MAP")]
     pub publish: Vec<String>,
-    /// Root; the host's own, copy-on-write, without
-    #[arg(long, value_name = "DIR")]
+    /// Root, copy-on-write; with `:ro` it cannot be written
+    #[arg(long, value_name = "DIR[:ro]", conflicts_with_all = ["image", "share"])]
     pub rootfs: Option<PathBuf>,
+    /// An image as root; it says what COMMAND is when none is given
+    #[arg(long, value_name = "REF", conflicts_with = "share")]
+    pub image: Option<String>,
+    /// A program instead of the image's entry point
+    #[arg(long, value_name = "PROGRAM", requires = "image")]
+    pub entrypoint: Option<String>,
     /// A variable of the environment
     #[arg(short, long = "env", value_name = "K=V")]
     pub env: Vec<String>,
@@ -121,7 +127,7 @@ pub struct Run {
     #[arg(long, value_name = "PATH")]
     pub share: Vec<PathBuf>,
     #[arg(
-        required = true,
+        required_unless_present = "image",
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "COMMAND",

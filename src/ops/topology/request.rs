@@ -48,6 +48,8 @@ pub fn request(moat: &Moat, found: &Found, role: &Role, name: &Name, replica: u3
         addresses: s.addresses.clone(),
         mac: None,
         aliases,
+        image: None,
+        entrypoint: None,
         spec: spec(moat, found, role)?,
     })
 }

@@ -373,6 +373,9 @@ impl Before {
                 addresses: endpoint.as_ref().map(|e| e.addresses.clone()).unwrap_or_default(),
                 mac: endpoint.as_ref().map(|e| e.mac),
                 aliases: endpoint.map(|e| e.aliases).unwrap_or_default(),
+                // What it said is in the spec.
+                image: None,
+                entrypoint: None,
                 spec,
             },
         })

@@ -19,7 +19,11 @@ NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-o
           podman=podman crun=crun conmon=conmon containerd=containerd runc=runc go=golang-go \
           /usr/share/gocode/src/github.com/containernetworking/cni=golang-github-appc-cni-dev
 
-.PHONY: help build deps deny-tool test lint unit netns fuzz demo bench man completions install uninstall clean
+# What the example in docs/examples/shop runs beside these, and reads its file with.
+SHOP := haproxy=haproxy etcd=etcd-server etcdctl=etcd-client psql=postgresql-client \
+        /usr/lib/postgresql/15/bin=postgresql-15 /usr/lib/python3/dist-packages/yaml=python3-yaml
+
+.PHONY: help build deps deny-tool test lint unit netns fuzz demo demo-shop bench man completions install uninstall clean
 
 help:            ## this list
 	@awk -F ': *[a-z -]*## ' '/^[a-z]+:.*##/ { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +60,10 @@ fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to 
 
 demo: deps build ## the main job on real programs, in a private network namespace
 	@bash docs/demo/demo $(MOAT)
+
+demo-shop: NEEDED += $(SHOP)
+demo-shop: deps build ## ten real servers from one Compose file, tried with packets; draws target/shop.svg
+	@bash docs/demo/demo-shop $(MOAT) target/shop.svg
 
 bench: deps build ## how long run, link, ps and the plugin take: medians of RUNS=30
 	@python3 docs/demo/bench $(MOAT) $(RUNS)

@@ -10,16 +10,72 @@ use super::print::Printer;
 use crate::ops::life::{Log, still_runs};
 use crate::ops::{Error, Result};
 
-pub fn logs(p: &Printer, log: &Log, follow: bool, tail: Option<usize>, timestamps: bool) -> Result<i32> {
-    if log.foreground {
-        p.say(format!(
-            "`{}` runs in the foreground: its output goes to where it was started",
-            log.name
-        ));
+/// What of the logs to print, and how.
+#[derive(Clone, Copy)]
+pub struct Wish {
+    pub follow: bool,
+    /// Of each container the last so many lines.
+    pub tail: Option<usize>,
+    pub timestamps: bool,
+}
+
+/// The log of one container, as far as it has been read.
+struct Stream<'a> {
+    log: &'a Log,
+    /// Its name in its colour, where there are several.
+    prefix: String,
+    last: Option<(&'a Path, BufReader<File>)>,
+}
+
+/// Prints what containers wrote: of several in the order of time, each line with the name before it.
+pub fn logs(p: &Printer, logs: &[Log], wish: Wish) -> Result<i32> {
+    let width = logs.iter().map(|l| l.name.as_str().len()).max().unwrap_or(0);
+    let mut streams = Vec::new();
+    let mut recent: Vec<(String, usize)> = Vec::new();
+    for (n, log) in logs.iter().enumerate() {
+        if log.foreground {
+            p.say(format!(
+                "`{}` runs in the foreground: its output goes to where it was started",
+                log.name
+            ));
+        }
+        let prefix = if logs.len() > 1 {
+            p.tag(n, &format!("{:width$} |", log.name.as_str())) + " "
+        } else {
+            String::new()
+        };
+        let mut stream = Stream {
+            log,
+            prefix,
+            last: None,
+        };
+        recent.extend(so_far(&mut stream, wish.tail)?.into_iter().map(|line| (line, n)));
+        streams.push(stream);
     }
+    if logs.len() > 1 {
+        // Each begins with its time; those of one container stay as they are.
+        recent.sort_by(|(a, _), (b, _)| time_of(a).cmp(time_of(b)));
+    }
+    for (line, n) in recent {
+        if !print(&line, &streams[n].prefix, wish.timestamps) {
+            return Ok(0);
+        }
+    }
+    if wish.follow {
+        follow(streams, wish.timestamps)
+    } else {
+        Ok(0)
+    }
+}
+
+fn time_of(record: &str) -> &str {
+    record.split(' ').next().unwrap_or_default()
+}
+
+/// What a container wrote until now, or the last lines of it.
+fn so_far(stream: &mut Stream<'_>, tail: Option<usize>) -> Result<VecDeque<String>> {
     let mut recent: VecDeque<String> = VecDeque::new();
-    let mut last = None;
-    for path in &log.files {
+    for path in &stream.log.files {
         let Some(mut reader) = open(path)? else { continue };
         while let Some(line) = next_line(&mut reader, path)? {
             recent.push_back(line);
@@ -27,33 +83,47 @@ pub fn logs(p: &Printer, log: &Log, follow: bool, tail: Option<usize>, timestamp
                 recent.pop_front();
             }
         }
-        last = Some((path, reader));
+        stream.last = Some((path, reader));
     }
-    for line in recent {
-        if !print(&line, timestamps) {
-            return Ok(0);
-        }
-    }
-    let Some((path, mut reader)) = last.filter(|_| follow) else {
-        return Ok(0);
-    };
-    loop {
-        let alive = still_runs(log);
-        while let Some(line) = next_line(&mut reader, path)? {
-            if !print(&line, timestamps) {
-                return Ok(0);
+    Ok(recent)
+}
+
+/// Goes on until each container has ended.
+fn follow(mut streams: Vec<Stream<'_>>, timestamps: bool) -> Result<i32> {
+    while !streams.is_empty() {
+        let mut left = Vec::new();
+        let mut turned = false;
+        for mut stream in streams {
+            let alive = still_runs(stream.log);
+            if stream.last.is_none() {
+                // Nothing was written yet.
+                stream.last = match &stream.log.current {
+                    path if path.exists() => open(path)?.map(|r| (path.as_path(), r)),
+                    _ => None,
+                };
+            }
+            if let Some((path, reader)) = &mut stream.last {
+                while let Some(line) = next_line(reader, path)? {
+                    if !print(&line, &stream.prefix, timestamps) {
+                        return Ok(0);
+                    }
+                }
+                // Rotation begins a new file under the name.
+                if let Some(fresh) = rotated(path, reader)?.filter(|_| alive) {
+                    *reader = fresh;
+                    turned = true;
+                }
+            }
+            if alive {
+                left.push(stream);
             }
         }
-        if !alive {
-            return Ok(0);
+        streams = left;
+        if !turned && !streams.is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
         }
-        // Rotation begins a new file under the name.
-        if let Some(fresh) = rotated(path, &reader)? {
-            reader = fresh;
-            continue;
-        }
-        std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(0)
 }
 
 fn fail(path: &Path, source: std::io::Error) -> Error {
@@ -95,7 +165,7 @@ fn next_line(reader: &mut BufReader<File>, path: &Path) -> Result<Option<String>
 }
 
 /// One record, `TIME STREAM F|P TEXT`, to the stream it came from; false when nobody reads.
-fn print(record: &str, timestamps: bool) -> bool {
+fn print(record: &str, prefix: &str, timestamps: bool) -> bool {
     let mut fields = record.splitn(4, ' ');
     let (time, stream, whole, text) = match (fields.next(), fields.next(), fields.next(), fields.next()) {
         (Some(time), Some(stream), Some(kind), Some(text)) => (time, stream, kind == "F", text),
@@ -103,9 +173,9 @@ fn print(record: &str, timestamps: bool) -> bool {
     };
     let text = if whole { text } else { text.trim_end_matches('\n') };
     let line = if timestamps {
-        format!("{time} {text}")
+        format!("{prefix}{time} {text}")
     } else {
-        text.to_owned()
+        format!("{prefix}{text}")
     };
     let done = if stream == "stderr" {
         std::io::stderr().lock().write_all(line.as_bytes())

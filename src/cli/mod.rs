@@ -93,14 +93,26 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
     let dry = cli.global.dry_run;
     match cli.command {
         Command::Run(args) => run(place, *args, dry, p),
-        Command::Ps { all } => Ok(show::containers(p, &ops::list::ps(place, all)?)),
+        Command::Ps { all, project } => {
+            let mut containers = ops::list::ps(place, all)?;
+            containers.retain(|c| project.as_ref().is_none_or(|p| c.project() == Some(p)));
+            Ok(show::containers(p, &containers))
+        }
         Command::Inspect { name } => Ok(show::details(p, &ops::list::inspect(place, &name)?)),
         Command::Logs {
             follow,
             tail,
             timestamps,
-            name,
-        } => follow::logs(p, &ops::life::log(place, &name)?, follow, tail, timestamps),
+            project,
+            names,
+        } => {
+            let wish = follow::Wish {
+                follow,
+                tail,
+                timestamps,
+            };
+            topology::logs(place, project.as_deref(), &names, wish, p)
+        }
         Command::Rm { names, all, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, all)?)),
         Command::Stop { names, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, false)?)),
         Command::Exec(_) | Command::Kill { .. } | Command::Gc if dry => Err(ops::Error::Refused {

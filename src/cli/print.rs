@@ -77,6 +77,13 @@ impl Printer {
         self.paint_for(std::io::stdout().is_terminal(), look, text)
     }
 
+    /// The nth of several words that are to be told apart by their colours, for stdout.
+    #[must_use]
+    pub fn tag(&self, n: usize, text: &str) -> String {
+        const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
+        self.escape(std::io::stdout().is_terminal(), COLOURS[n % COLOURS.len()], text)
+    }
+
     /// A word for [`Printer::say`].
     #[must_use]
     pub fn paint_talk(&self, look: Look, text: &str) -> String {
@@ -84,16 +91,20 @@ impl Printer {
     }
 
     fn paint_for(&self, terminal: bool, look: Look, text: &str) -> String {
-        let on = match self.colour {
-            Colour::Always => true,
-            Colour::Never => false,
-            Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
-        };
         let code = match look {
             Look::Good => "32",
             Look::Bad => "31",
             Look::Dim => "2",
             Look::Strong => "1",
+        };
+        self.escape(terminal, code, text)
+    }
+
+    fn escape(&self, terminal: bool, code: &str, text: &str) -> String {
+        let on = match self.colour {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
         if on {
             format!("\x1b[{code}m{text}\x1b[0m")

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::args::{Down, TopologyFile, Up};
+use super::follow::Wish;
 use super::print::{Look, Printer};
 use crate::ops::topology::{self, Event, Removal, Request, Source, Why};
 use crate::ops::{Error, Result, Where};
@@ -28,7 +29,47 @@ fn scaled(text: &str) -> Result<(String, u32)> {
         })
 }
 
+/// Which links a file would need: talk on stderr, the links on stdout.
+fn explain(args: Up, p: &Printer) -> Result<i32> {
+    let answer = topology::explain(&source(args.file, &args.scale)?)?;
+    for refused in &answer.refused {
+        p.say(format!("{} {refused}", p.paint_talk(Look::Strong, "left out:")));
+    }
+    if answer.hints.is_empty() {
+        p.say("the file seems to need no further link");
+    }
+    if let Some(path) = args.output {
+        let text = answer.written.map_err(|what| Error::Refused {
+            what,
+            hint: "without -o the links are printed".into(),
+        })?;
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path);
+        let done = file.and_then(|mut f| std::io::Write::write_all(&mut f, text.as_bytes()));
+        done.map_err(|e| Error::Input {
+            value: path.display().to_string(),
+            reason: format!("the file cannot be written ({e})"),
+            hint: Some("-o takes the name of a file that is not there yet".into()),
+        })?;
+        p.say(format!(
+            "{} links written to {}",
+            answer.hints.len(),
+            path.display()
+        ));
+    } else if p.json {
+        p.json(&answer.hints);
+    } else if !answer.hints.is_empty() {
+        p.line(answer.snippet.trim_end());
+    }
+    Ok(0)
+}
+
 pub fn up(place: &Where, args: Up, dry: bool, p: &Printer) -> Result<i32> {
+    if args.explain {
+        return explain(args, p);
+    }
     let request = Request {
         source: source(args.file, &args.scale)?,
         remove_orphans: args.remove_orphans,
@@ -59,6 +100,24 @@ pub fn up(place: &Where, args: Up, dry: bool, p: &Printer) -> Result<i32> {
         ));
     }
     Ok(0)
+}
+
+/// The logs of the containers that are named, or of a project's.
+pub fn logs(place: &Where, project: Option<&str>, names: &[String], wish: Wish, p: &Printer) -> Result<i32> {
+    let names = if names.is_empty() {
+        let source = Source {
+            project: project.map(str::parse).transpose()?,
+            ..Source::default()
+        };
+        topology::members(place, &source)?
+    } else {
+        names.to_vec()
+    };
+    let logs: Vec<_> = names
+        .iter()
+        .map(|n| crate::ops::life::log(place, n))
+        .collect::<Result<_>>()?;
+    super::follow::logs(p, &logs, wish)
 }
 
 pub fn down(place: &Where, args: Down, dry: bool, p: &Printer) -> Result<i32> {

@@ -214,6 +214,8 @@ pub struct Log {
     pub name: Name,
     pub files: Vec<PathBuf>,
     pub process: Option<(i32, u64)>,
+    /// The file that is written to, if anything is.
+    pub current: PathBuf,
     /// Started in the foreground: its output went to the terminal.
     pub foreground: bool,
 }
@@ -230,6 +232,7 @@ pub fn log(place: &Where, key: &str) -> Result<Log> {
     Ok(Log {
         name: c.name,
         files: sandbox::logs(&moat.container_dir(&c.id)),
+        current: moat.container_dir(&c.id).join("log"),
         process,
         foreground,
     })

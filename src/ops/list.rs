@@ -84,6 +84,14 @@ impl From<&Opened> for Port {
     }
 }
 
+impl View {
+    /// The project of a Compose file that it is of.
+    #[must_use]
+    pub fn project(&self) -> Option<&String> {
+        self.labels.get(crate::model::topology::PROJECT)
+    }
+}
+
 impl From<&Published> for Port {
     fn from(p: &Published) -> Self {
         Self {

@@ -91,19 +91,22 @@ pub enum Colour {
 pub enum Command {
     Run(Box<Run>),
     /// List containers
-    #[command(after_help = "Examples:\n  moat ps\n  moat ps -a --json")]
+    #[command(after_help = "Examples:\n  moat ps\n  moat ps -a --project shop")]
     Ps {
         /// Those that have ended too
         #[arg(short, long)]
         all: bool,
+        /// Those of this project alone
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
     },
     /// Print all there is to say of a container, as JSON
     #[command(after_help = "Examples:\n  moat inspect web\n  moat inspect web | jq -r .netns")]
     Inspect {
         name: String,
     },
-    /// Print what a container wrote
-    #[command(after_help = "Examples:\n  moat logs web\n  moat logs -f --tail 20 web")]
+    /// Print what containers wrote; without names, those of the project of a Compose file
+    #[command(after_help = "Examples:\n  moat logs -f --tail 20 web\n  moat logs web db")]
     Logs {
         /// Go on as it writes
         #[arg(short, long)]
@@ -114,7 +117,10 @@ pub enum Command {
         /// Put the time before each line
         #[arg(short, long)]
         timestamps: bool,
-        name: String,
+        /// Those of this project
+        #[arg(short, long, value_name = "NAME", conflicts_with = "names")]
+        project: Option<String>,
+        names: Vec<String>,
     },
     /// Run a further command in a container
     #[command(after_help = "Examples:\n  moat exec web ls /\n  moat exec -it web bash")]

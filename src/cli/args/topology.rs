@@ -36,6 +36,12 @@ pub struct Up {
     /// Replace what has not changed too
     #[arg(long)]
     pub force_recreate: bool,
+    /// Say which links a file without any would need; start nothing
+    #[arg(long, conflicts_with_all = ["wait", "remove_orphans", "force_recreate"])]
+    pub explain: bool,
+    /// With --explain: write the file with these links
+    #[arg(short, long, value_name = "FILE", requires = "explain")]
+    pub output: Option<PathBuf>,
     /// As others have it: `up` always returns
     #[arg(short, long, hide = true)]
     pub detach: bool,

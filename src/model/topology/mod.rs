@@ -4,6 +4,7 @@
 //! a [`Role`] here, because a `Service` is a port and a protocol in this program.
 
 mod around;
+mod explain;
 mod interpolate;
 mod links;
 mod mounts;
@@ -12,6 +13,8 @@ mod plan;
 mod ports;
 mod read;
 mod role;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::collections::BTreeMap;
@@ -25,6 +28,7 @@ use super::{End, Link, Name, Ports, Proto, Service, Subnet};
 
 pub use around::{Around, dotenv};
 
+pub use explain::{Hint, explain, snippet, written};
 pub use order::order;
 pub use plan::{Existing, Options, Plan, Why, name_of, plan};
 pub use read::{read, without_unknown};
@@ -76,6 +80,8 @@ pub struct VolumeWish {
 #[derive(Clone, Debug)]
 pub struct Role {
     pub pos: Pos,
+    /// Where its first key stands.
+    pub body: Pos,
     pub name: Name,
     pub replicas: u32,
     pub links: Vec<LinkWish>,

@@ -52,6 +52,7 @@ pub fn role<'a>(
     fields.finish_extensible()?;
     let role = Role {
         pos: key.pos,
+        body: node.pos,
         name,
         replicas,
         links,

@@ -1,3 +1,5 @@
+#![allow(clippy::format_push_string)] // texts of tests are short
+
 use super::{Node, Value, load};
 
 fn one(text: &str) -> Node {

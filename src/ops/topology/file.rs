@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::{Error, Result};
 use crate::model::Name;
-use crate::model::topology::{Around, Project, dotenv};
+use crate::model::topology::{self, Around, Hint, Project, dotenv};
 use crate::model::yaml::Fault;
 
 /// The names under which one is looked for, the first first.
@@ -51,6 +51,52 @@ impl Found {
 /// # Errors
 /// There is none, or the first thing in it that is wrong.
 pub fn read(source: &Source) -> Result<Found> {
+    let (found, _) = read_as(source, &|text, name, around| {
+        Ok((topology::read(text, name, around)?, vec![]))
+    })?;
+    Ok(found)
+}
+
+/// The links that a file seems to need.
+#[derive(Debug)]
+pub struct Explained {
+    pub hints: Vec<Hint>,
+    /// What of the file `up` would refuse, with file, line and column.
+    pub refused: Vec<String>,
+    pub snippet: String,
+    /// The file with the links in it, or the service whose links have to be written by hand.
+    pub written: std::result::Result<String, String>,
+}
+
+/// Says which links a file written for another program would need. Nothing is changed.
+///
+/// # Errors
+/// There is none, or something in it cannot be read at all.
+pub fn explain(source: &Source) -> Result<Explained> {
+    let (found, unknown) = read_as(source, &topology::without_unknown)?;
+    let hints = topology::explain(&found.project);
+    let by_hand = |(name, pos)| {
+        format!(
+            "{}:{pos}: write the links of service `{name}` by hand",
+            found.file
+        )
+    };
+    Ok(Explained {
+        snippet: topology::snippet(&hints),
+        written: topology::written(&found.text, &found.project, &hints).map_err(by_hand),
+        refused: unknown
+            .into_iter()
+            .map(|f| f.within(&found.file).to_string())
+            .collect(),
+        hints,
+    })
+}
+
+/// How a text becomes a project, with what was left out of it.
+type Reader<'a> =
+    &'a dyn Fn(&str, Option<&Name>, &Around<'_>) -> std::result::Result<(Project, Vec<Fault>), Fault>;
+
+fn read_as(source: &Source, reader: Reader<'_>) -> Result<(Found, Vec<Fault>)> {
     let (path, file) = find(source.file.as_deref())?;
     let text = contents(&path).map_err(|source| unreadable(&file, &source))?;
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -60,12 +106,12 @@ pub fn read(source: &Source) -> Result<Found> {
         variables,
         read: &contents,
     };
-    let read = crate::model::topology::read(&text, source.project.as_ref(), &around);
-    let mut project = read.map_err(|f| f.within(&file))?;
+    let read = reader(&text, source.project.as_ref(), &around);
+    let (mut project, unknown) = read.map_err(|f| f.within(&file))?;
     for (name, replicas) in &source.scale {
         scale(&mut project, name, *replicas)?;
     }
-    Ok(Found { file, project, text })
+    Ok((Found { file, project, text }, unknown))
 }
 
 fn unreadable(file: &str, source: &std::io::Error) -> Error {

@@ -21,8 +21,8 @@ use serde::Serialize;
 use crate::model::Name;
 pub use crate::model::topology::Why;
 pub use down::{Removal, down};
-pub use file::{Source, read};
-pub use up::{Outcome, Request, up};
+pub use file::{Explained, Source, explain, read};
+pub use up::{Outcome, Request, members, up};
 
 /// Something that was done, as it happens.
 #[derive(Clone, Debug, Serialize)]

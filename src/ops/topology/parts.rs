@@ -32,7 +32,7 @@ pub fn check_networks(moat: &Moat, found: &Found) -> Result<()> {
             Err(found.wrong(Fault::new(wish.pos, what).hinting(hint)))
         };
         match there {
-            None if wish.external => {
+            None if wish.external && wish.name.as_str() != net::DEFAULT => {
                 return wrong(
                     "does not exist",
                     format!("`moat net create {}` makes it", wish.name),

@@ -14,7 +14,7 @@ use super::parts;
 use crate::model::Name;
 use crate::model::topology::{self, CONFIG, MEMBER, PROJECT, REPLICA, Role, SERVICE, Settings, Source};
 use crate::model::yaml::Fault;
-use crate::sandbox::{self, Limits, Root, Spec, Tmpfs, Volume};
+use crate::sandbox::{self, Isolation, Limits, Root, Spec, Tmpfs, Users, Volume};
 
 /// What to run for one replica.
 ///
@@ -100,6 +100,10 @@ fn spec(moat: &Moat, found: &Found, role: &Role) -> Result<Spec> {
         cap_drop: s.cap_drop.clone(),
         read_only: s.read_only,
         init: s.init.unwrap_or(true),
+        isolation: Isolation {
+            users: users(found, role)?,
+            ..Isolation::default()
+        },
         restart: restart(s.restart),
         health: s.health.as_ref().map(health),
         detach: true,
@@ -126,6 +130,21 @@ fn health(wish: &topology::Health) -> sandbox::Health {
     }
 }
 
+fn users(found: &Found, role: &Role) -> Result<Users> {
+    match role.settings.userns.as_deref() {
+        None | Some("auto") => Ok(Users::Auto),
+        Some("host") => Ok(Users::Host),
+        Some("own") => Ok(Users::Own),
+        Some(other) => {
+            let what = format!(
+                "service `{}`: `userns` is auto, own or host, not: `{other}`",
+                role.name
+            );
+            Err(found.wrong(Fault::new(role.pos, what)))
+        }
+    }
+}
+
 fn tmpfs((dst, size): &(PathBuf, Option<u64>)) -> Tmpfs {
     Tmpfs {
         dst: dst.clone(),
@@ -139,9 +158,6 @@ fn root(found: &Found, role: &Role) -> Result<Root> {
         |what: &str| Err(found.wrong(Fault::new(role.pos, format!("service `{}`: {what}", role.name))));
     if s.image.is_some() {
         return refuse("images are not supported yet");
-    }
-    if s.userns.is_some() {
-        return refuse("`userns` is not supported yet");
     }
     Ok(match &s.rootfs {
         Some(dir) => Root::Dir(dir.clone()),

@@ -164,6 +164,29 @@ pub fn existing(moat: &Moat, project: &Name) -> Result<Vec<Existing>> {
     Ok(all.collect())
 }
 
+/// The names of a project's containers: that of a file, or of a name alone.
+///
+/// # Errors
+/// There is none, or the file cannot be read.
+pub fn members(place: &Where, source: &Source) -> Result<Vec<String>> {
+    let project = match &source.project {
+        Some(name) => name.clone(),
+        None => read(source)?.project.name,
+    };
+    let moat = Moat::settled(place)?;
+    let names: Vec<String> = containers(&moat, &project)?
+        .iter()
+        .map(|c| c.name.to_string())
+        .collect();
+    if names.is_empty() {
+        return Err(Error::Refused {
+            what: format!("project `{project}` has no container"),
+            hint: "`moat ps -a` lists the containers, `moat up` starts those of a file".into(),
+        });
+    }
+    Ok(names)
+}
+
 /// The records of a project's containers.
 ///
 /// # Errors

@@ -44,6 +44,7 @@ mod hook;
 mod host;
 mod images;
 mod input;
+mod lab;
 mod links;
 mod names;
 mod net;
@@ -88,6 +89,7 @@ fn main() {
         clients::STORIES,
         cni_many::STORIES,
         hook::STORIES,
+        lab::STORIES,
         conformance::STORIES,
     ]
     .concat();

@@ -20,6 +20,7 @@ Answers:
   why, reach, graph         Whether a flow may pass, and why; the whole matrix; a picture
   doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
 
+  lab                       All of this without root, in a world that goes with its command
   help                      `moat help COMMAND` says more of each";
 
 /// The options of `moat run`, by what they are for.

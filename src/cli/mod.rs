@@ -9,6 +9,7 @@ mod help;
 mod hook;
 mod image;
 mod isolation;
+mod lab;
 mod print;
 mod read;
 mod show;
@@ -55,7 +56,8 @@ fn command() -> clap::Command {
 /// Runs one command line; the exit status.
 #[must_use]
 pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
-    let matches = match command().try_get_matches_from(words) {
+    let words: Vec<_> = words.collect();
+    let matches = match command().try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(e) => {
             let _ = e.print();
@@ -76,7 +78,12 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
         data: cli.global.data.clone(),
         caller: String::new(),
     };
-    let code = match dispatch(&place, cli, &printer) {
+    let done = if ops::lab::is_needed() && fits_a_lab(&cli.command) {
+        lab::around(&place, &words, &printer)
+    } else {
+        dispatch(&place, cli, &printer)
+    };
+    let code = match done {
         Ok(code) => code,
         Err(e) => {
             printer.error(&e);
@@ -87,6 +94,11 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
         printer.say(format!("steps: {n}"));
     }
     code
+}
+
+/// Whether a command is of use in a world that goes with it.
+fn fits_a_lab(command: &Command) -> bool {
+    matches!(command, Command::Run(args) if !args.detach)
 }
 
 fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
@@ -138,6 +150,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         Command::Net(net) => network(place, net, dry, p),
         Command::Image(image) => image::run(place, image, dry, p),
         Command::Cni(cni) => cni::run(cni, dry, p),
+        Command::Lab(lab) => lab::run(place, &lab.command, p),
         Command::Hook(hook) => hook::run(place, hook, dry, p),
         Command::Link {
             from,

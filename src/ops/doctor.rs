@@ -48,7 +48,7 @@ pub fn doctor(place: &Where) -> Vec<Check> {
         all.push(check(
             "rights",
             Level::Failed,
-            "not root: use sudo, or `unshare -Urnm moat …`",
+            "not root: use sudo; `moat lab -- moat doctor` says what works without",
         ));
         return all;
     }

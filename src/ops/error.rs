@@ -122,7 +122,7 @@ impl Error {
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Exhausted { .. } => Some("remove containers, or configure a larger range".into()),
             Self::NotRoot => {
-                Some("run it with sudo, or in a namespace of your own: `unshare -Urnm moat …`".into())
+                Some("`moat lab` starts a shell in which all of moat works without root; or use sudo".into())
             }
             Self::State { .. } => Some("`--root DIR` (or MOAT_ROOT) names another state directory".into()),
             Self::Busy { .. } => Some("`ps` shows it; a stopped process holds its lock until it ends".into()),

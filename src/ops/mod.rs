@@ -18,6 +18,7 @@ pub mod graph;
 pub mod hook;
 pub mod hosts;
 pub mod image;
+pub mod lab;
 pub mod life;
 pub mod link;
 pub mod list;

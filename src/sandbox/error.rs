@@ -70,6 +70,11 @@ pub enum Error {
     },
     #[error("the container's first process ended before its command ran: {status}")]
     DiedEarly { status: String },
+    #[error("this machine lets its users make no namespaces: {source}")]
+    Namespaces {
+        #[serde(with = "errno")]
+        source: io::Error,
+    },
     #[error("a terminal was asked for, but standard input is not one")]
     NoTerminal,
     #[error("`{what}` needs a first process of moat's own, which stays when the command ends")]
@@ -146,6 +151,10 @@ impl Error {
             }
             Self::NeedsInit { .. } => "leave `--no-init` out",
             Self::NeedsDetach => "add `-d`, or leave out `-t`",
+            Self::Namespaces { .. } => {
+                "user.max_user_namespaces, kernel.unprivileged_userns_clone, AppArmor \
+                 (kernel.apparmor_restrict_unprivileged_userns) or an outer container forbid it; or use sudo"
+            }
             Self::NoTerminal => "leave out `-t`, or leave out `-i`",
             Self::UnknownCapability { .. } => {
                 "names are as in capabilities(7), with or without `CAP_`, or `ALL`"
@@ -155,6 +164,12 @@ impl Error {
                 if what.starts_with(VIEW) && source.raw_os_error() == Some(libc::EINVAL) =>
             {
                 "the container's layer cannot lie on an overlay itself: put it on another file system"
+            }
+            Self::System { what, source }
+                if what.starts_with("becoming user") && source.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                "this user namespace has no such user: in a lab, newuidmap (package uidmap) and a line in \
+                 /etc/subuid and /etc/subgid give it more than root"
             }
             Self::System { source, .. } | Self::Path { source, .. } => return errno_hint(source),
             _ => return None,

@@ -70,6 +70,18 @@ impl Incoming {
         self.0.as_fd()
     }
 
+    /// The next signal that a process sent. What a terminal sends goes to all who belong to it, and needs
+    /// nobody to pass it on.
+    pub fn next_sent(&self) -> Option<i32> {
+        const SI_KERNEL: i32 = 0x80;
+        loop {
+            let info = self.0.read_signal().ok().flatten()?;
+            if info.ssi_code != SI_KERNEL {
+                return i32::try_from(info.ssi_signo).ok();
+            }
+        }
+    }
+
     /// The next signal that waits, if any.
     pub fn next(&self) -> Option<Signal> {
         let info = self.0.read_signal().ok().flatten()?;

@@ -3,6 +3,7 @@
 mod cni;
 mod hook;
 mod image;
+mod lab;
 mod net;
 mod run;
 mod topology;
@@ -15,6 +16,7 @@ pub use super::graph::Format;
 pub use cni::{Caller, Cni};
 pub use hook::{Hook, What as HookWhat};
 pub use image::Image;
+pub use lab::Lab;
 pub use net::{Net, Policy, RouterKind};
 pub use run::{Exec, HealthArgs, Run};
 pub use topology::{Down, File as TopologyFile, Up};
@@ -250,6 +252,7 @@ pub enum Command {
         fix: bool,
     },
     Hook(Hook),
+    Lab(Lab),
     /// Remove what nobody owns any more
     #[command(after_help = "Examples:\n  moat gc\n  moat gc --json")]
     Gc,

@@ -51,7 +51,12 @@ fn overwrite(path: &Path, value: &str) -> io::Result<()> {
     if fs::read_to_string(path).is_ok_and(|now| now.trim() == value) {
         return Ok(());
     }
-    let put = |value: &str| File::options().write(true).open(path)?.write_all(value.as_bytes());
+    let put = |value: &str| {
+        File::options()
+            .write(true)
+            .open(path)?
+            .write_all(value.as_bytes())
+    };
     match put(value) {
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) && path.ends_with(PING) && value == EVERY_GROUP => {
             put(&groups_here())
@@ -73,7 +78,9 @@ fn groups_here() -> String {
 fn last_of_first_range(map: &str) -> u32 {
     let fields = map.lines().next().map(str::split_ascii_whitespace);
     let [first, count] = [0, 2].map(|n| fields.clone()?.nth(n)?.parse::<u32>().ok());
-    first.zip(count).map_or(0, |(first, count)| first.saturating_add(count).saturating_sub(1))
+    first
+        .zip(count)
+        .map_or(0, |(first, count)| first.saturating_add(count).saturating_sub(1))
 }
 
 /// What was asked for, where the kernel took as much of it as there is.

@@ -33,6 +33,7 @@ mod cni_many;
 mod cni_policy;
 mod cni_tuning;
 mod conformance;
+mod copies;
 mod crash;
 mod cut;
 mod faults;
@@ -73,6 +74,7 @@ fn main() {
         fuzz::STORIES,
         runtime::STORIES,
         images::STORIES,
+        copies::STORIES,
         cni_policy::STORIES,
         cni::STORIES,
         cni_faults::STORIES,

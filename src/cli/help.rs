@@ -9,7 +9,7 @@ Containers:
   ps, inspect, logs         List containers; say all of one; print what it wrote
   stop, kill, wait, rm      Ask it to end; send a signal; wait for it; remove it
   up, down                  Make what runs what a Compose file says; remove it again
-  image                     Bring, list and remove images
+  cp, diff, image           Copy files in or out; list what it changed; bring images
 
 Networks and links:
   net                       Make, list and remove networks

@@ -148,6 +148,14 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             timeout,
         } => wait(place, &target, healthy, &timeout, p),
         Command::Net(net) => network(place, net, dry, p),
+        Command::Cp { .. } if dry => Err(ops::Error::Refused {
+            what: "files are no part of the kernel: there is no plan to print".into(),
+            hint: "leave --dry-run out".into(),
+        }),
+        Command::Cp { from, to } => {
+            ops::copy::copy(place, &ops::copy::End::read(&from), &ops::copy::End::read(&to)).map(|()| 0)
+        }
+        Command::Diff { name } => Ok(show::changes(p, &ops::copy::diff(place, &name)?)),
         Command::Image(image) => image::run(place, image, dry, p),
         Command::Cni(cni) => cni::run(cni, dry, p),
         Command::Lab(lab) => lab::run(place, &lab.command, p),

@@ -245,3 +245,26 @@ pub fn report(p: &Printer, r: &Report) -> i32 {
     });
     code
 }
+
+/// What a container changed of its root.
+pub fn changes(p: &Printer, changes: &[crate::ops::copy::Change]) -> i32 {
+    if p.json {
+        p.json(&changes);
+    } else {
+        for change in changes {
+            // A name may hold what moves a cursor; a script reads --json.
+            let path = change.path.to_string_lossy();
+            let path: String = path.chars().flat_map(shown).collect();
+            p.line(format!("{} {path}", change.kind));
+        }
+    }
+    0
+}
+
+fn shown(c: char) -> Vec<char> {
+    if c.is_control() {
+        c.escape_default().collect()
+    } else {
+        vec![c]
+    }
+}

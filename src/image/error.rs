@@ -23,6 +23,11 @@ pub enum Error {
     Entry { entry: String, reason: String },
     #[error("entry `{entry}` cannot be written: {source}")]
     Write { entry: String, source: io::Error },
+    #[error("entry `{entry}` cannot be read: {source}")]
+    Read { entry: String, source: io::Error },
+    /// An end of a copy.
+    #[error("`/{}` {reason}", path.display())]
+    Place { path: PathBuf, reason: &'static str },
     #[error("the digest of {what} is {found}, but {wanted} was promised")]
     Digest {
         what: &'static str,
@@ -66,7 +71,8 @@ impl Error {
     }
 
     /// What a reader of archives says, on one line: it may quote what it read.
-    pub(super) fn archive(source: io::Error) -> Self {
+    #[must_use]
+    pub fn archive(source: io::Error) -> Self {
         if source.raw_os_error().is_some() {
             return Self::Stream { source };
         }
@@ -97,12 +103,36 @@ impl Error {
         }
     }
 
+    pub(super) fn read(entry: &[u8], source: impl Into<io::Error>) -> Self {
+        Self::Read {
+            entry: readable(entry),
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn place(path: &std::path::Path, reason: &'static str) -> Self {
+        Self::Place {
+            path: path.to_owned(),
+            reason,
+        }
+    }
+
+    /// Whether it is only that the other end of a pipe went away.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Stream { source }
+            if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe))
+    }
+
     /// What the person can do about it, if we know.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Layer { source, .. } => return source.hint(),
-            Self::Path { source, .. } | Self::Write { source, .. } | Self::Stream { source } => {
+            Self::Path { source, .. }
+            | Self::Write { source, .. }
+            | Self::Stream { source }
+            | Self::Read { source, .. } => {
                 return stream_hint(source).map(str::to_owned);
             }
             Self::Entry { .. } | Self::Digest { .. } => {
@@ -111,6 +141,7 @@ impl Error {
             Self::TooMuch { what: "bytes", .. } => {
                 "that is what the file system of images has free; `moat image rm` frees more"
             }
+            Self::Place { .. } => "`moat exec NAME ls -l` shows what is there",
             Self::TooMuch { .. } => "nothing of it was kept",
             Self::Form { .. } => {
                 "moat reads OCI layouts, archives of `docker save` or `podman save`, and tars of a root"

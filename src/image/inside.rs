@@ -35,7 +35,6 @@ impl Inside {
     }
 
     #[must_use]
-    #[allow(dead_code)] // `cp` needs it
     pub fn of(root: OwnedFd) -> Self {
         Self { root }
     }
@@ -197,7 +196,6 @@ pub fn names(dir: &impl AsFd) -> nix::Result<Vec<(std::ffi::OsString, FileStat)>
 ///
 /// # Errors
 /// It is none.
-#[allow(dead_code)] // `cp` needs it
 pub fn read_file(dir: &impl AsFd, name: &OsStr) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = File::from(nix::fcntl::openat(dir, name, flags, Mode::empty())?);

@@ -1,4 +1,4 @@
-//! Images: reading them from layouts, archives and tars, and keeping their layers.
+//! Images: reading them from layouts, archives and tars, keeping their layers, and copying trees.
 //!
 //! Owns the directory `images` below the data root and the form of archives; decides nothing about containers.
 //! Everything that is read here may be hostile: nothing of an archive leads out of the directory it is unpacked
@@ -13,6 +13,7 @@ mod import;
 mod inside;
 mod library;
 mod limits;
+mod pack;
 mod pull;
 mod source;
 mod stream;
@@ -23,6 +24,8 @@ mod unpack;
 pub use describe::{Defaults, architecture};
 pub use error::{Error, Result};
 pub use import::{Progress, Read, Teller, read};
+pub use inside::Inside;
 pub use library::{Hold, Image, Library, Room};
+pub use pack::{Delivery, Place, extract, receive, send};
 pub use pull::{Registry, fetch};
 pub use stream::Digest;

@@ -44,7 +44,6 @@ pub struct Rules {
 }
 
 #[derive(Clone, Debug)]
-#[allow(dead_code)] // `cp` needs them
 pub enum Top {
     Keep,
     Rename(OsString),

@@ -24,7 +24,7 @@ fn running(moat: &Moat, key: &str) -> Result<(Container, i32, u64)> {
     }
 }
 
-fn spec_of(c: &Container) -> Result<Spec> {
+pub(super) fn spec_of(c: &Container) -> Result<Spec> {
     serde_json::from_str(&c.spec).map_err(|e| {
         Error::Store(crate::store::Error::Record {
             path: c.name.to_string(),

@@ -8,6 +8,7 @@ pub mod cni;
 pub mod collect;
 pub mod conflist;
 pub mod context;
+pub mod copy;
 pub mod doctor;
 mod error;
 pub mod fault;

@@ -83,6 +83,9 @@ pub enum Error {
     NeedsDetach,
     #[error("the container is not running: process {pid} is gone")]
     Gone { pid: i32 },
+    /// What a process in the container's tree could not do, in its own words.
+    #[error("{reason}")]
+    Visit { reason: String, cut: bool },
     #[error("stopped at step `{step}`: {source}")]
     Step {
         step: String,

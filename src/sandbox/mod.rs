@@ -11,6 +11,7 @@
 mod account;
 mod capabilities;
 mod cgroup;
+mod changes;
 mod channel;
 mod check;
 mod child;
@@ -43,9 +44,11 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod users;
+mod visit;
 mod watch;
 
 pub use cgroup::freeze;
+pub use changes::{ChangeKind, changes};
 pub use check::prepare;
 pub use cleanup::{cleanup, destroy, kill_all, remove_tree};
 pub use clock::date_time;
@@ -63,3 +66,4 @@ pub use spec::{
 };
 pub use status::{HealthState, HealthStatus, LastExit, Progress, Usage, exit_code, finished_at, progress};
 pub use step::{STEP, StepHook};
+pub use visit::{Said, Visit, visit};

@@ -173,6 +173,19 @@ pub enum Command {
         after_help = "Examples:\n  moat net create back --internal\n  moat net ls"
     )]
     Net(Net),
+    /// Copy files between a container and the host; `-` is a tar
+    #[command(after_help = "Examples:\n  moat cp web:/etc/nginx ./nginx\n  moat cp page.html web:/srv/")]
+    Cp {
+        #[arg(value_name = "[NAME:]SRC")]
+        from: String,
+        #[arg(value_name = "[NAME:]DST")]
+        to: String,
+    },
+    /// List what a container changed: A added, C changed, D deleted
+    #[command(after_help = "Examples:\n  moat diff web\n  moat diff web --json | jq -r '.[].path'")]
+    Diff {
+        name: String,
+    },
     /// Bring, list and remove images
     #[command(
         subcommand,

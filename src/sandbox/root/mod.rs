@@ -17,7 +17,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, fchdir, pivot_root};
 
-pub use overlay::uppers;
+pub use overlay::{lowers, uppers};
 
 pub(super) use self::mapped::Mapped;
 
@@ -70,6 +70,11 @@ pub(super) fn build(spec: &Spec, mapped: Option<&Mapped>, base: u32) -> Result<B
     }
     mask::kernel(&tree)?;
     Ok(Built { tree, accounts })
+}
+
+/// Mounts the layers of a container that ended once more, in this process's own mount namespace.
+pub(super) fn again(spec: &Spec) -> Result<std::os::fd::OwnedFd> {
+    overlay::mount_root(spec, None).map(Tree::into_fd)
 }
 
 /// A tree that is complete, but not yet `/`.

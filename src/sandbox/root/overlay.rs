@@ -67,7 +67,8 @@ pub fn sources(spec: &Spec) -> Result<Vec<PathBuf>> {
 }
 
 /// What lies below the root's layer, the topmost first, and whether it is the host's own tree.
-fn lowers(spec: &Spec) -> (Vec<&Path>, bool) {
+/// The directories below the layer, the topmost first, and whether they are the host.
+pub fn lowers(spec: &Spec) -> (Vec<&Path>, bool) {
     match &spec.root {
         Root::Host { .. } => (vec![Path::new("/")], true),
         Root::Dir(dir) => (vec![dir.as_path()], false),

@@ -36,6 +36,10 @@ impl Tree {
         })
     }
 
+    pub fn into_fd(self) -> OwnedFd {
+        self.root
+    }
+
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }

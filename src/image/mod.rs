@@ -8,6 +8,7 @@
 mod attributes;
 mod bundle;
 mod describe;
+mod entry;
 mod error;
 mod import;
 mod inside;

@@ -7,19 +7,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, mkfifoat, symlinkat};
+use nix::unistd::{fchown, fchownat, linkat, mkfifoat, symlinkat};
 use tar::{Entry, EntryType};
 
+use super::entry::{fill, is_whiteout, mtime, owner, set_opaque};
 use super::error::{Error, Result};
 use super::inside::{Inside, clean, clear, enter, is, look};
 use super::limits::Limits;
@@ -366,64 +366,4 @@ impl Unpacker<'_> {
             }
         }
     }
-}
-
-/// Copies an entry's data, leaving out what is zero.
-fn fill(file: &mut File, entry: &mut Entry<'_, impl Read>, shown: &[u8]) -> Result<()> {
-    let size = entry.size();
-    let mut buffer = vec![0; 128 << 10];
-    let mut done = 0_u64;
-    while done < size {
-        let count = entry.read(&mut buffer).map_err(Error::archive)?;
-        if count == 0 {
-            return Err(Error::archive(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        let part = &buffer[..count];
-        let written = if part.iter().all(|byte| *byte == 0) {
-            file.seek(SeekFrom::Current(count as i64)).map(drop)
-        } else {
-            file.write_all(part)
-        };
-        written.map_err(|source| Error::write(shown, source))?;
-        done += count as u64;
-    }
-    let short = file.metadata().map(|meta| meta.size() < size);
-    match short {
-        Ok(true) => file.set_len(size).map_err(|source| Error::write(shown, source)),
-        Ok(false) => Ok(()),
-        Err(source) => Err(Error::write(shown, source)),
-    }
-}
-
-fn owner(entry: &Entry<'_, impl Read>, shown: &[u8]) -> Result<(Uid, Gid)> {
-    let id = |number: std::io::Result<u64>| {
-        number
-            .ok()
-            .and_then(|n| u32::try_from(n).ok())
-            // The highest means "unchanged" to chown(2).
-            .filter(|n| *n != u32::MAX)
-            .ok_or_else(|| Error::entry(shown, "has an owner that nobody can be"))
-    };
-    let header = entry.header();
-    Ok((Uid::from_raw(id(header.uid())?), Gid::from_raw(id(header.gid())?)))
-}
-
-fn mtime(entry: &Entry<'_, impl Read>) -> TimeSpec {
-    // The year 2242 is late enough, and every file system takes it.
-    let seconds = entry.header().mtime().unwrap_or(0).min(1 << 33);
-    TimeSpec::new(seconds as i64, 0)
-}
-
-fn is_whiteout(stat: &nix::sys::stat::FileStat) -> bool {
-    is(stat, libc::S_IFCHR) && stat.st_rdev == 0
-}
-
-/// Hides what lower layers have in this directory, for overlays of root and of user namespaces.
-fn set_opaque(dir: &OwnedFd) -> nix::Result<()> {
-    let set = |name: &str| {
-        rustix::fs::fsetxattr(dir, name, b"y", rustix::fs::XattrFlags::empty())
-            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
-    };
-    let trusted = set("trusted.overlay.opaque");
-    set("user.overlay.opaque").or(trusted)
 }

@@ -8,7 +8,7 @@ use super::super::context::Moat;
 use super::super::error::{Error, Result};
 use super::super::net::DEFAULT;
 use super::super::publish::PortMap;
-use super::super::run;
+use super::super::{image, run};
 use super::file::Found;
 use super::parts;
 use crate::model::Name;
@@ -38,7 +38,7 @@ pub fn request(moat: &Moat, found: &Found, role: &Role, name: &Name, replica: u3
         Some(name) => name.clone(),
         None => DEFAULT.parse()?,
     };
-    Ok(run::Request {
+    let mut request = run::Request {
         name: Some(name.clone()),
         net: Some(net),
         auto_remove: false,
@@ -48,10 +48,21 @@ pub fn request(moat: &Moat, found: &Found, role: &Role, name: &Name, replica: u3
         addresses: s.addresses.clone(),
         mac: None,
         aliases,
-        image: None,
-        entrypoint: None,
+        image: s.image.clone(),
+        entrypoint: s.entrypoint.clone(),
         spec: spec(moat, found, role)?,
-    })
+    };
+    if let Some(key) = request.image.take() {
+        // From here on its root says which layers it needs.
+        image::choose(moat.data_root(), &key)
+            .and_then(|chosen| chosen.complete(&mut request))
+            .map_err(|e| {
+                let mut fault = Fault::new(role.pos, format!("service `{}`: {e}", role.name));
+                fault.hint = e.hint();
+                found.wrong(fault)
+            })?;
+    }
+    Ok(request)
 }
 
 fn own_labels(project: &Name, role: &Role, replica: u32) -> BTreeMap<String, String> {
@@ -83,8 +94,12 @@ fn spec(moat: &Moat, found: &Found, role: &Role) -> Result<Spec> {
         })
     });
     Ok(Spec {
-        root: root(found, role)?,
-        command: role.words(),
+        root: root(role),
+        // An entry point goes with the image's own command.
+        command: match (&s.image, &s.command) {
+            (Some(_), command) => command.clone().unwrap_or_default(),
+            (None, _) => role.words(),
+        },
         env: s.environment.clone().into_iter().collect(),
         workdir: s.working_dir.clone(),
         user: s.user.clone(),
@@ -152,19 +167,14 @@ fn tmpfs((dst, size): &(PathBuf, Option<u64>)) -> Tmpfs {
     }
 }
 
-fn root(found: &Found, role: &Role) -> Result<Root> {
+fn root(role: &Role) -> Root {
     let s = &role.settings;
-    let refuse =
-        |what: &str| Err(found.wrong(Fault::new(role.pos, format!("service `{}`: {what}", role.name))));
-    if s.image.is_some() {
-        return refuse("images are not supported yet");
-    }
-    Ok(match &s.rootfs {
+    match &s.rootfs {
         Some(dir) => Root::Dir(dir.clone()),
         None => Root::Host {
             share: s.share.clone(),
         },
-    })
+    }
 }
 
 /// Whether what this role names on the host is there, and the sandbox can make such a container.

@@ -106,6 +106,7 @@ PROCESS = dict(Entrypoint=["/bin/sh", "-c"], Cmd=["echo by default: $WHO in $(pw
 write("root.tar", BASE)
 write("root.tar.gz", gzip.compress(BASE, 1))
 layout("oci", [BASE, SECOND, THIRD], "v3", **PROCESS)
+layout("many", [BASE] + [tar(d("etc"), f(f"etc/n{n}", f"{n}\n")) for n in range(120)], "x")
 archive("saved.tar", [BASE, OTHER], "other/app:1.0", **PROCESS)
 write("saved.tar.gz", gzip.compress(open(os.path.join(DIR, "saved.tar"), "rb").read(), 1))
 

@@ -20,6 +20,7 @@ pub const STORIES: &[Story] = &[
     own("images::killed_at_each_step", killed_at_each_step),
     own("images::from_a_registry", from_a_registry),
     own("images::read_only_directory", read_only_directory),
+    own("images::in_a_topology", in_a_topology),
 ];
 
 const MAKE: &str = include_str!("images.py");
@@ -139,6 +140,14 @@ fn from_every_source(mode: Mode) {
             .len(),
         3
     );
+    // More layers than a page of mount options holds by their paths.
+    imported(&world, &made.join("many"), "many");
+    let seen = says(
+        &world,
+        "many",
+        "cat /etc/n0 /etc/n119 /etc/kept; echo x > /etc/n60; cat /etc/n60",
+    );
+    assert_eq!(seen, "0\n119\nbase\nx\n");
     // Nobody but root gets to the set-user-id programs in there.
     let mode = Ns::host().must(&format!(
         "stat -c %a {}",
@@ -533,5 +542,48 @@ fn read_only_directory(mode: Mode) {
     assert!(!root.join("etc/new").exists());
     // As it was: no mount point was made in it.
     assert!(!root.join("proc").exists() && !root.join("etc/hosts").exists());
+    world.is_clean();
+}
+
+fn in_a_topology(mode: Mode) {
+    let (world, made) = prepared(mode);
+    imported(&world, &made.join("oci"), "app");
+    let file = made.join("compose.yaml");
+    std::fs::write(
+        &file,
+        "name: p\nservices:\n  own:\n    image: app\n    command: [\"echo $$WHO $$(id -u); exec sleep 1000\"]\n  \
+         other:\n    image: app:latest\n    entrypoint: [/bin/sh, -c]\n    command: [\"cat /etc/third; exec sleep 1000\"]\n",
+    )
+    .expect("writes");
+    let path = file.display().to_string();
+    world.ok(&["up", "-f", &path]);
+    let containers = world.json(&["ps"]);
+    let names: Vec<String> = containers
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|c| c["name"].as_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    for name in &names {
+        let said = if name.contains("own") { "image 33" } else { "third" };
+        let wrote = || world.ok(&["logs", name]).contains(said);
+        assert!(
+            until(Duration::from_secs(10), wrote),
+            "{name}: {}",
+            world.ok(&["logs", name])
+        );
+    }
+    let out = world.moat(&["image", "rm", "app"]);
+    assert!(out.code == 2 && out.stderr.contains("uses it"), "{out:?}");
+    world.ok(&["down", "-f", &path]);
+    world.ok(&["image", "rm", "app"]);
+    // An image that is not there is a fault of the file, with its place.
+    let out = world.moat(&["up", "-f", &path]);
+    assert!(
+        out.code == 2 && out.stderr.contains("no image is named `app`"),
+        "{out:?}"
+    );
+    assert_eq!(world.json(&["ps", "-a"]).as_array().expect("a list").len(), 0);
     world.is_clean();
 }

@@ -110,7 +110,7 @@ fn no_redirects(mode: Mode) {
 }
 
 /// What a story may not leave behind.
-fn snapshot() -> Vec<(&'static str, String)> {
+pub fn snapshot() -> Vec<(&'static str, String)> {
     let look = |line: &str| Ns::host().must(line);
     vec![
         ("addresses", look("ip -o addr; ip -o link | sed 's/ qdisc.*//'")),

@@ -54,6 +54,7 @@ mod plugin;
 mod pods;
 mod ports;
 mod runtime;
+mod topology;
 mod trace;
 mod walls;
 mod world;
@@ -73,6 +74,7 @@ fn main() {
         input::STORIES,
         fuzz::STORIES,
         runtime::STORIES,
+        topology::STORIES,
         images::STORIES,
         copies::STORIES,
         cni_policy::STORIES,

@@ -45,6 +45,8 @@ mod hook;
 mod host;
 mod images;
 mod input;
+mod isolation;
+mod isolation_rights;
 mod lab;
 mod links;
 mod names;
@@ -72,6 +74,8 @@ fn main() {
         faults::STORIES,
         parallel::STORIES,
         input::STORIES,
+        isolation::STORIES,
+        isolation_rights::STORIES,
         fuzz::STORIES,
         runtime::STORIES,
         topology::STORIES,

@@ -54,7 +54,7 @@ pub fn doctor(place: &Where) -> Vec<Check> {
     }
     all.push(state_root(&place.root));
     all.extend(network());
-    for (name, result) in sandbox::probe() {
+    for (name, result) in sandbox::probe(&place.data) {
         all.push(match result {
             Ok(detail) => check(&name, Level::Ok, detail),
             Err(detail) => check(&name, Level::Warning, detail),

@@ -70,6 +70,8 @@ pub struct Details {
     pub port: Option<String>,
     pub bridge: Option<String>,
     pub log: String,
+    /// Its user ids on the host; `null` if they are the host's own, or it does not run.
+    pub userns: Option<Ids>,
     pub spec: Option<Spec>,
 }
 
@@ -82,6 +84,13 @@ impl From<&Opened> for Port {
             proto: p.proto,
         }
     }
+}
+
+/// Ids from 0 on inside are these on the host.
+#[derive(Debug, Serialize)]
+pub struct Ids {
+    pub first: u32,
+    pub count: u32,
 }
 
 impl View {
@@ -252,6 +261,11 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
             None => Some(moat.names.bridge(e.bridge)),
         }),
         log: moat.container_dir(&c.id).join("log").display().to_string(),
+        userns: c
+            .pid
+            .filter(|_| c.phase == Phase::Running)
+            .and_then(|(pid, _)| sandbox::id_range(pid))
+            .map(|(first, count)| Ids { first, count }),
         spec,
     })
 }
@@ -271,6 +285,7 @@ fn inspect_classic(moat: &Moat, shown: &Shown) -> Result<Details> {
         port: Some(shown.record.host_veth.clone()),
         bridge: Some(shown.record.bridge.clone()),
         log: String::new(),
+        userns: None,
         spec: None,
     })
 }

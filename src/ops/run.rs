@@ -285,16 +285,28 @@ fn launch(
         }
         Ok::<_, Error>(())
     })?;
-    if network.is_some() {
-        moat.attach(name)?;
-        let mut names = moat.who_names(name)?;
-        names.push(name.clone());
-        moat.refresh_hosts(&names)?;
+    if network.is_some()
+        && let Err(error) = plug_in(moat, name)
+    {
+        // What ended meanwhile took its namespaces along, and has a reason of its own to tell.
+        let gone = launched.ended();
+        return Err(match gone.then(|| launched.release()) {
+            Some(Err(reason)) => reason.into(),
+            _ => error,
+        });
     }
     fault::step("releasing the process")?;
     let running = launched.release()?;
     moat.store.set_phase(name, Phase::Running, moat.me)?;
     Ok(running)
+}
+
+/// Gives the container its network, and its names to those that know it.
+fn plug_in(moat: &mut Moat, name: &Name) -> Result<()> {
+    moat.attach(name)?;
+    let mut names = moat.who_names(name)?;
+    names.push(name.clone());
+    moat.refresh_hosts(&names)
 }
 
 /// The files that are bound into the container.

@@ -157,6 +157,7 @@ impl Child<'_> {
         }
         built.enter(self.spec)?;
         let owner = base + account.uid;
+        self.payload.provide();
         let pty = if self.payload.tty {
             Some(self.open_terminal(owner)?)
         } else {
@@ -169,11 +170,12 @@ impl Child<'_> {
             }
         }
         if let Some((space, _)) = self.users {
-            space.enter()?;
+            space.enter(self.payload.may_mount())?;
             let mut keep = self.fds();
             keep.extend(pty.iter().flat_map(terminal::Pty::fds));
             close(&keep)?;
         }
+        syscall::new_session_keyring();
         // Without a word the launcher died, or gave up: nobody is to be told.
         if channel::hear(self.go.as_fd()).is_none() {
             syscall::exit(125);

@@ -137,6 +137,8 @@ impl Helper {
                 .map_err(|source| Error::system("joining the container's cgroup", source))?;
         }
         self.groups.clear();
+        self.payload.provide();
+        syscall::new_session_keyring();
         let mut all = CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNET

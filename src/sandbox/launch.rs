@@ -107,7 +107,7 @@ fn own_users(spec: &Spec) -> Result<Option<(UserSpace, Mapped)>> {
     if !users::wanted(spec) {
         return Ok(None);
     }
-    let made = UserSpace::make(spec).and_then(|space| {
+    let made = UserSpace::make(&spec.id).and_then(|space| {
         let mapped = Mapped::of(spec, &space)?;
         Ok((space, mapped))
     });
@@ -261,7 +261,8 @@ impl Launched {
     /// namespaces meanwhile failed for that reason.
     #[must_use]
     pub fn ended(&self) -> bool {
-        process::wait_gone(self.pidfd(), Duration::ZERO).unwrap_or(false)
+        // A process lets go of its namespaces a moment before it is seen to have ended.
+        process::wait_gone(self.pidfd(), Duration::from_millis(50)).unwrap_or(false)
     }
 
     /// Lets the command start; returns once exec succeeded, or with the precise reason why not.

@@ -66,4 +66,5 @@ pub use spec::{
 };
 pub use status::{HealthState, HealthStatus, LastExit, Progress, Usage, exit_code, finished_at, progress};
 pub use step::{STEP, StepHook};
+pub use users::id_range;
 pub use visit::{Said, Visit, visit};

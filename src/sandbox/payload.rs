@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
 
 use super::account::Account;
-use super::capabilities::{self, Set};
+use super::capabilities::{self, SYS_ADMIN, Set};
 use super::error::{Error, Result};
 use super::program::{self, Identity};
 use super::report::Reporter;
@@ -94,6 +94,17 @@ impl Payload {
             watched: true,
             ..Self::of(spec)?
         })
+    }
+
+    /// What only the host's rights can do for the command: before they are given up.
+    pub fn provide(&self) {
+        open_pipes();
+        rlimits::raise(&self.rlimits);
+    }
+
+    /// Whether the command has the right to mount.
+    pub fn may_mount(&self) -> bool {
+        self.caps.has(SYS_ADMIN)
     }
 
     /// Becomes the command, or reports why not and ends.
@@ -237,6 +248,22 @@ impl Stdio {
                 terminal::control(&slave)?;
                 (0..3).try_for_each(|fd| onto(&slave, fd)).map_err(failed)
             }
+        }
+    }
+}
+
+/// Lets whoever has one of descriptors 0-2 open it again by name, as daemons do that log to `/dev/stdout`: a
+/// pipe of the caller's belongs to somebody who does not exist in the container. Only processes that hold a
+/// pipe get as far as asking for its mode.
+fn open_pipes() {
+    const PIPEFS: libc::c_long = 0x5049_5045;
+    for number in 0..3 {
+        // SAFETY: 0-2 are not closed by anybody while this function runs.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+        let is_pipe = nix::sys::statfs::fstatfs(fd).is_ok_and(|fs| fs.filesystem_type().0 == PIPEFS);
+        if is_pipe {
+            // One that cannot be changed stays as it was.
+            let _ = nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(0o666));
         }
     }
 }

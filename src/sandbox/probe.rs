@@ -1,16 +1,18 @@
 //! What this kernel and this machine offer the launcher, for `moat doctor`.
 //!
-//! Asks without changing anything: a file, or a system call with arguments that cannot succeed.
+//! Asks without changing anything: a file, a system call with arguments that cannot succeed, or a namespace that
+//! goes with the question.
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::cgroup::{Hierarchies, controllers_of};
-use super::syscall;
+use super::{root, syscall, users};
 
 /// Each feature with what was found, or with what is missing.
 #[must_use]
-pub fn probe() -> Vec<(String, Result<String, String>)> {
+pub fn probe(layers: &Path) -> Vec<(String, Result<String, String>)> {
     let found = Hierarchies::of_this_machine();
     let mut list = vec![
         ("overlay".to_owned(), overlay()),
@@ -18,7 +20,8 @@ pub fn probe() -> Vec<(String, Result<String, String>)> {
         ("seccomp filter".to_owned(), seccomp()),
         ("namespaces".to_owned(), namespaces()),
         ("pidfd".to_owned(), pidfd()),
-        ("user namespaces".to_owned(), user_namespaces()),
+        ("user ids".to_owned(), user_ids(layers)),
+        ("host view".to_owned(), host_view()),
     ];
     for controller in ["memory", "pids", "cpu"] {
         list.push((format!("{controller} limit"), limit(&found, controller)));
@@ -89,11 +92,35 @@ fn pidfd() -> Result<String, String> {
         .map_err(|error: io::Error| error.to_string())
 }
 
-fn user_namespaces() -> Result<String, String> {
-    let most = fs::read_to_string("/proc/sys/user/max_user_namespaces")
-        .map_err(|error| format!("the kernel has none: {error}"))?;
-    match most.trim() {
-        "0" => Err("forbidden by `/proc/sys/user/max_user_namespaces`".to_owned()),
-        most => Ok(format!("at most {most}")),
+/// What of the host's tree containers do not see because it is mounted from elsewhere.
+fn host_view() -> Result<String, String> {
+    let unseen = root::unseen();
+    if unseen.is_empty() {
+        return Ok("whole, but for what is hidden".to_owned());
+    }
+    let list: Vec<String> = unseen
+        .iter()
+        .take(8)
+        .map(|(path, kind)| format!("`{}` ({kind})", path.display()))
+        .collect();
+    let more = if unseen.len() > list.len() { ", …" } else { "" };
+    Err(format!(
+        "empty in containers, unless given with `-v`: {}{more}",
+        list.join(", ")
+    ))
+}
+
+/// Whether containers get ids of their own; the directories are tried, which changes nothing.
+fn user_ids(layers: &Path) -> Result<String, String> {
+    let without = |why: String| format!("containers run with the host's: {why}");
+    if !users::may_map() {
+        return Err(without(
+            "moat is itself in a user namespace without enough ids".to_owned(),
+        ));
+    }
+    let layers = layers.ancestors().find(|path| path.is_dir());
+    match users::probe(&[Path::new("/"), layers.unwrap_or(Path::new("/"))]) {
+        Ok(()) => Ok("containers have their own".to_owned()),
+        Err(error) => Err(without(error.to_string())),
     }
 }

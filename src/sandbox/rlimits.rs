@@ -59,6 +59,23 @@ pub(super) fn parse(list: &[(String, u64, u64)]) -> Result<Vec<Rlimit>> {
     list.iter().map(one).collect()
 }
 
+/// Raises what is asked to be above the hard limit of this process, where it may, and nothing else: in a user
+/// namespace nobody may.
+pub(super) fn raise(list: &[Rlimit]) {
+    for limit in list {
+        let now = get(limit.number);
+        if let Some(now) = now.filter(|now| now.rlim_max < limit.hard) {
+            set(
+                limit.number,
+                libc::rlimit {
+                    rlim_cur: now.rlim_cur,
+                    rlim_max: limit.hard,
+                },
+            );
+        }
+    }
+}
+
 /// Sets them on this process.
 pub(super) fn apply(list: &[Rlimit]) {
     for limit in list {
@@ -69,12 +86,7 @@ pub(super) fn apply(list: &[Rlimit]) {
         if set(limit.number, wanted) {
             continue;
         }
-        let mut now = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: `now` is writable and outlives the call.
-        if unsafe { libc::getrlimit(limit.number, &raw mut now) } == 0 {
+        if let Some(now) = get(limit.number) {
             let hard = limit.hard.min(now.rlim_max);
             set(
                 limit.number,
@@ -85,6 +97,15 @@ pub(super) fn apply(list: &[Rlimit]) {
             );
         }
     }
+}
+
+fn get(number: Number) -> Option<libc::rlimit> {
+    let mut now = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `now` is writable and outlives the call.
+    (unsafe { libc::getrlimit(number, &raw mut now) } == 0).then_some(now)
 }
 
 fn set(number: Number, limit: libc::rlimit) -> bool {

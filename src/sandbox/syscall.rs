@@ -301,6 +301,14 @@ pub(super) fn wait_child(which: &Child<'_>, block: bool) -> io::Result<Option<En
     }
 }
 
+/// A session keyring without keys: the caller's would be inherited. Kernels without keys refuse, and need none.
+pub(super) fn new_session_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let unnamed = std::ptr::null::<libc::c_char>();
+    // SAFETY: without a name the call takes no memory of ours.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, unnamed) };
+}
+
 /// prctl(2) with integer arguments.
 pub(super) fn prctl(option: libc::c_int, a: u64, b: u64, c: u64) -> io::Result<i32> {
     // SAFETY: only options whose arguments are integers are used in this crate.

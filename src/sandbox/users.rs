@@ -10,12 +10,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::account::Account;
 use super::error::{Error, Result};
 use super::process;
+use super::root::Mapped;
 use super::spec::{Spec, Users};
 use super::syscall::{self, Cloned};
 use super::{channel, signals};
@@ -51,10 +53,10 @@ struct Maker {
 
 impl UserSpace {
     /// Makes one with network, IPC and UTS namespaces.
-    pub fn make(spec: &Spec) -> Result<Self> {
+    pub fn make(id: &str) -> Result<Self> {
         let failed = |source: io::Error| Error::system("creating the user namespace", source);
         let (line, theirs) = channel::pair()?;
-        let base = base_of(&spec.id);
+        let base = base_of(id);
         let cloned = syscall::clone3(libc::CLONE_NEWUSER | NAMESPACES, None).map_err(failed)?;
         let (pid, pidfd) = match cloned {
             Cloned::Child => wait(&theirs),
@@ -108,12 +110,18 @@ impl UserSpace {
         syscall::set_fs_ids(self.base, self.base).map_err(failed)
     }
 
-    /// Becomes the container's root: the host's rights are gone.
-    pub fn enter(&self) -> Result<()> {
+    /// Becomes the container's root: the host's rights are gone. `mounts` lets it mount, in a mount namespace
+    /// of its own, where everything it finds is locked in place (`mount_namespaces(7)`).
+    pub fn enter(&self, mounts: bool) -> Result<()> {
         #[allow(clippy::disallowed_methods)] // this process enters for good
         setns(&self.user, CloneFlags::CLONE_NEWUSER)
             .map_err(|errno| Error::system("entering the user namespace", errno))?;
-        become_root()
+        become_root()?;
+        if mounts {
+            #[allow(clippy::disallowed_methods)] // in the container's own first process
+            unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| Error::system("unsharing the mounts", errno))?;
+        }
+        Ok(())
     }
 
     /// The maker is not needed any more.
@@ -160,6 +168,12 @@ pub(super) fn check(account: &mut Account) -> Result<()> {
     }
     account.groups.retain(|group| *group < COUNT);
     Ok(())
+}
+
+/// Whether containers can have user namespaces of their own, with files below each of `paths` shown in them.
+pub(super) fn probe(paths: &[&Path]) -> Result<()> {
+    let space = UserSpace::make("probe")?;
+    paths.iter().try_for_each(|path| Mapped::try_on(path, &space))
 }
 
 /// Whether this process could map a range of ids into a user namespace.

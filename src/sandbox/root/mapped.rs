@@ -15,7 +15,7 @@ use super::super::error::{Error, Result};
 use super::super::spec::Spec;
 use super::super::syscall;
 use super::super::users::UserSpace;
-use super::overlay;
+use super::{overlay, submounts};
 
 /// The sources of a tree, if the container has a user namespace of its own.
 pub struct Mapped {
@@ -30,8 +30,12 @@ impl Mapped {
     pub fn of(spec: &Spec, space: &UserSpace) -> Result<Self> {
         let mut dirs = Vec::new();
         for path in overlay::sources(spec)? {
-            let fd = map(&path, space.fd(), false)?;
-            dirs.push((path, fd));
+            match map(&path, space.fd(), false) {
+                Ok(fd) => dirs.push((path, fd)),
+                // Shown as it is.
+                Err(_) if submounts::is_optional(&path) => {}
+                Err(error) => return Err(error),
+            }
         }
         // Without, the files of name service are nobody's, which only looks odd.
         if let Ok(fd) = map(&spec.dir, space.fd(), false) {
@@ -44,6 +48,11 @@ impl Mapped {
         let volumes = spec.volumes.iter().map(|wanted| volume(&wanted.src));
         let volumes = volumes.collect::<Result<_>>()?;
         Ok(Self { dirs, volumes })
+    }
+
+    /// Whether what is at `path` can be mapped.
+    pub fn try_on(path: &Path, space: &UserSpace) -> Result<()> {
+        map(path, space.fd(), false).map(drop)
     }
 
     pub fn fds(&self) -> Vec<i32> {

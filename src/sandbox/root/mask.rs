@@ -10,12 +10,12 @@ use super::super::error::{Error, Result};
 use super::super::spec::Spec;
 use super::super::syscall::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::mapped::Mapped;
-use super::overlay::{on_other_file_system, overlay_part};
+use super::overlay::{overlay_part, shared_parts};
 use super::tree::{Fresh, Tree, bind, is_dir, restrict};
 
 /// Homes, keys, and the state of whatever else runs containers or machines here.
 #[rustfmt::skip]
-const SECRETS: [&str; 38] = [
+const SECRETS: [&str; 48] = [
     "/root", "/home", "/boot", "/mnt", "/media", "/var/lib/containers", "/var/lib/docker",
     "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/moat", "/var/lib/rancher", "/var/lib/etcd",
     "/var/lib/lxc", "/var/lib/lxd", "/var/lib/incus", "/var/lib/libvirt", "/var/lib/machines",
@@ -24,6 +24,8 @@ const SECRETS: [&str; 38] = [
     "/etc/credstore.encrypted", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-",
     "/etc/security/opasswd", "/etc/krb5.keytab", "/etc/ssl/private", "/etc/wireguard",
     "/etc/kubernetes", "/etc/rancher", "/etc/NetworkManager/system-connections", "/etc/ppp",
+    "/etc/letsencrypt", "/etc/pki/tls/private", "/etc/openvpn", "/etc/ipsec.secrets", "/etc/ipsec.d/private",
+    "/etc/sssd", "/etc/docker", "/etc/mysql/debian.cnf", "/var/lib/tailscale", "/var/lib/cloud",
 ];
 
 /// Of the host's kernel, not of the container.
@@ -43,6 +45,14 @@ const KERNEL_READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// Whether a path of the host is hidden whatever is mounted there.
+pub fn is_hidden(own: &[PathBuf], path: &Path) -> bool {
+    let secrets = SECRETS.iter().map(Path::new);
+    secrets
+        .chain(own.iter().map(PathBuf::as_path))
+        .any(|secret| path.starts_with(secret))
+}
+
 /// Hides the host's secrets, except what is shared.
 pub fn secrets(spec: &Spec, tree: &Tree, share: &[PathBuf], mapped: Option<&Mapped>) -> Result<()> {
     let mut list: Vec<PathBuf> = SECRETS.iter().map(PathBuf::from).collect();
@@ -56,11 +66,8 @@ pub fn secrets(spec: &Spec, tree: &Tree, share: &[PathBuf], mapped: Option<&Mapp
     list.push(spec.layer.clone());
     // Outer ones first, so that an inner one is gone with them.
     list.sort();
-    for path in share {
-        // The overlay of `/` shows an empty directory there.
-        if on_other_file_system(path) {
-            overlay_part(spec, tree, path, mapped)?;
-        }
+    for path in shared_parts(spec, share) {
+        overlay_part(spec, tree, &path, mapped)?;
     }
     for secret in &list {
         let Ok(target) = tree.find(secret) else { continue };

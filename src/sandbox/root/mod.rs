@@ -7,6 +7,7 @@ mod device;
 mod mapped;
 mod mask;
 mod overlay;
+mod submounts;
 mod tmpfiles;
 mod tree;
 mod volume;
@@ -18,6 +19,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, fchdir, pivot_root};
 
 pub use overlay::{lowers, uppers};
+pub(super) use submounts::unseen;
 
 pub(super) use self::mapped::Mapped;
 

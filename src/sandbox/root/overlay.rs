@@ -1,7 +1,7 @@
 //! The copy-on-write root: the host's `/` or a directory below, the container's throw-away layer on top.
 //!
-//! An overlay shows one file system: other mounts of the host are empty directories in it, so the usual ones
-//! get an overlay of their own. Paths are given to the kernel as `/proc/self/fd/N`, since its option parser
+//! An overlay shows one file system: other mounts of the host are empty directories in it, so each gets an
+//! overlay of its own (`submounts`). Paths are given to the kernel as `/proc/self/fd/N`, since its option parser
 //! splits at commas and colons. Mounts are made in the child's own mount namespace only.
 
 use std::fs;
@@ -14,16 +14,12 @@ use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
-use super::super::cgroup::unescape;
 use super::super::error::{Error, Result, VIEW};
 use super::super::spec::{Root, Spec};
+use super::super::syscall::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::mapped::Mapped;
-use super::tree::{Tree, by_fd};
-
-/// Directories that often are file systems of their own and that programs cannot do without.
-const PARTS: [&str; 9] = [
-    "/usr", "/etc", "/var", "/opt", "/srv", "/lib", "/lib64", "/bin", "/sbin",
-];
+use super::submounts::{self, PARTS, Submount};
+use super::tree::{Tree, bind, by_fd, restrict};
 
 /// What lies over each part of the tree: `(path in the container, upper directory on the host)`.
 ///
@@ -54,8 +50,8 @@ pub fn sources(spec: &Spec) -> Result<Vec<PathBuf>> {
     make_layer(&spec.layer, topmost(&lowers))?;
     make_dir(&place(spec))?;
     if let Root::Host { share } = &spec.root {
-        let shared = share.iter().filter(|path| on_other_file_system(path)).cloned();
-        for part in separate_mounts().into_iter().chain(shared) {
+        let parts = submounts::shown(spec).into_iter().filter(|sub| !sub.read_only);
+        for part in parts.map(|sub| sub.path).chain(shared_parts(spec, share)) {
             let layer = layer_of(spec, &part);
             make_layer(&layer, &part)?;
             list.extend([part, layer]);
@@ -99,8 +95,8 @@ pub fn mount_root(spec: &Spec, mapped: Option<&Mapped>) -> Result<Tree> {
         Ok(()) => {
             let tree = open()?;
             if host {
-                for part in separate_mounts() {
-                    overlay_part(spec, &tree, &part, mapped)?;
+                for sub in submounts::shown(spec) {
+                    submount(spec, &tree, &sub, mapped)?;
                 }
             }
             Ok(tree)
@@ -122,8 +118,16 @@ fn layer_of(spec: &Spec, part: &Path) -> PathBuf {
     spec.layer.join("parts").join(name)
 }
 
+/// Shared directories on other file systems that the host view would not show.
+pub fn shared_parts(spec: &Spec, share: &[PathBuf]) -> Vec<PathBuf> {
+    let shown = submounts::shown(spec);
+    let missing =
+        |path: &&PathBuf| on_other_file_system(path) && !shown.iter().any(|sub| path.starts_with(&sub.path));
+    share.iter().filter(missing).cloned().collect()
+}
+
 /// Whether a directory is on another file system than `/`: the overlay of `/` shows an empty one there.
-pub fn on_other_file_system(path: &Path) -> bool {
+fn on_other_file_system(path: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.is_dir()));
     match (device(Path::new("/")), device(path)) {
         (Ok((root, _)), Ok((other, is_dir))) => is_dir && root != other,
@@ -138,6 +142,23 @@ pub fn overlay_part(spec: &Spec, tree: &Tree, part: &Path, mapped: Option<&Mappe
         source,
     })?;
     overlay(&[part], &layer_of(spec, part), &by_fd(&target), mapped)
+}
+
+/// Shows another file system of the host where it is: copy-on-write, or as it is if it cannot be written to
+/// anyway, or cannot show owners shifted.
+fn submount(spec: &Spec, tree: &Tree, sub: &Submount, mapped: Option<&Mapped>) -> Result<()> {
+    let unshifted = mapped.is_some_and(|mapped| mapped.dir(&sub.path).is_none());
+    if !sub.read_only && !unshifted {
+        return overlay_part(spec, tree, &sub.path, mapped);
+    }
+    let show = || -> io::Result<()> {
+        let source = open_dir(&sub.path)?;
+        let target = tree.dir(&sub.path)?;
+        bind(&source, &target, false)?;
+        let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+        restrict(tree, &sub.path, attributes)
+    };
+    show().map_err(|source| Error::path("showing", &sub.path, source))
 }
 
 fn parts_one_by_one(spec: &Spec, tree: &Tree) -> Result<()> {
@@ -247,18 +268,4 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 
 fn make_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::path("creating", path, source))
-}
-
-/// Which of [`PARTS`] are mount points here.
-fn separate_mounts() -> Vec<PathBuf> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points: Vec<PathBuf> = text
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4).map(unescape))
-        .collect();
-    PARTS
-        .iter()
-        .map(PathBuf::from)
-        .filter(|part| points.contains(part))
-        .collect()
 }

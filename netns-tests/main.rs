@@ -55,6 +55,7 @@ mod parallel;
 mod plugin;
 mod pods;
 mod ports;
+mod roots;
 mod runtime;
 mod topology;
 mod trace;
@@ -93,6 +94,7 @@ fn main() {
         chain_keys::STORIES,
         chain_ends::STORIES,
         bystanders::STORIES,
+        roots::STORIES,
         chain_faults::STORIES,
         clients::STORIES,
         cni_many::STORIES,

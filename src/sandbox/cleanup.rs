@@ -28,6 +28,10 @@ use super::spec::Spec;
 /// [`Error::Gone`] if pid 1 ended and there is no cgroup to kill either.
 pub fn kill_all(spec: &Spec, pid: i32, started: u64) -> Result<()> {
     let killed = cgroup::kill(&spec.id);
+    if cgroup::is_frozen(&spec.id) {
+        // One that a v1 freezer holds does not die; one that v2 holds does, and needs no more.
+        let _ = cgroup::freeze(&spec.id, false, &Vec::new);
+    }
     match process::signal(pid, started, libc::SIGKILL) {
         Err(Error::Gone { .. }) if killed => Ok(()),
         other => other,

@@ -22,6 +22,7 @@ mod error;
 mod foreground;
 mod health;
 mod init;
+mod inside;
 mod lab;
 mod launch;
 mod log;
@@ -48,6 +49,7 @@ mod visit;
 mod watch;
 
 pub use cgroup::freeze;
+pub use cgroup::{LimitSet, Measure, Pressure, is_frozen, limits_of, measure, oom_kills};
 pub use changes::{ChangeKind, changes};
 pub use check::prepare;
 pub use cleanup::{cleanup, destroy, kill_all, remove_tree};
@@ -55,6 +57,7 @@ pub use clock::date_time;
 pub use enter::exec;
 pub use error::{Error, Result};
 pub use foreground::Running;
+pub use inside::{Inside, processes, sums};
 pub use lab::{Beside, Built, Lab, installed};
 pub use launch::{Launched, launch};
 pub use log::logs;
@@ -66,5 +69,13 @@ pub use spec::{
 };
 pub use status::{HealthState, HealthStatus, LastExit, Progress, Usage, exit_code, finished_at, progress};
 pub use step::{STEP, StepHook};
+
+    cgroup::freeze(id, frozen, &|| inside::pids(id, first))
+///
+/// # Errors
+/// If this kernel offers no way, or the processes would not stop; they go on then.
+/// Stops or continues every process of the container `id` whose pid 1 is `first`.
+pub fn freeze(id: &str, first: i32, frozen: bool) -> Result<()> {
 pub use users::id_range;
 pub use visit::{Said, Visit, visit};
+}

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// The controllers we use.
-const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "freezer"];
 
 /// Mount points of the cgroup hierarchies.
 #[derive(Debug, Default, PartialEq, Eq)]

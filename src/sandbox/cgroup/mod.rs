@@ -5,7 +5,9 @@
 //! controller. A cold write to a v1 `cgroup.procs` waits for an RCU grace period (7-27 ms), which is why v1
 //! is not joined without need.
 
+mod freeze;
 mod hierarchy;
+mod measure;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,7 +16,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use freeze::{freeze, is_frozen};
 pub(super) use hierarchy::{Hierarchies, controllers_of, unescape};
+pub use measure::{LimitSet, Measure, Pressure, limits_of, measure, oom_kills};
 
 use super::error::{Error, Result};
 use super::spec::Limits;
@@ -252,21 +256,6 @@ pub(super) fn open_procs(id: &str) -> Vec<File> {
 /// Kills everything in the v2 leaf at once; `false` if there is no leaf or no `cgroup.kill` (Linux 5.14).
 pub(super) fn kill(id: &str) -> bool {
     leaf_of(id).is_some_and(|leaf| write(&leaf.join("cgroup.kill"), "1").is_ok())
-}
-
-/// Stops or continues every process of the container.
-///
-/// # Errors
-/// If there is no v2 leaf.
-pub fn freeze(id: &str, frozen: bool) -> Result<()> {
-    let leaf = leaf_of(id).ok_or_else(|| {
-        Error::system(
-            "pausing needs cgroup v2",
-            io::Error::from_raw_os_error(libc::EOPNOTSUPP),
-        )
-    })?;
-    let file = leaf.join("cgroup.freeze");
-    write(&file, if frozen { "1" } else { "0" }).map_err(|source| Error::path("writing", file, source))
 }
 
 /// Removes all groups of `id`, waiting at most `patience` for the last process to be gone from them.

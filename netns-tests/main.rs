@@ -57,6 +57,7 @@ mod pods;
 mod ports;
 mod roots;
 mod runtime;
+mod supervise;
 mod topology;
 mod trace;
 mod walls;
@@ -82,6 +83,7 @@ fn main() {
         topology::STORIES,
         images::STORIES,
         copies::STORIES,
+        supervise::STORIES,
         cni_policy::STORIES,
         cni::STORIES,
         cni_faults::STORIES,

@@ -169,7 +169,7 @@ fn taken(mode: Mode) {
         let out = w.moat(&[
             "run", "-d", "--name", "late", "--net", &w.net, "-p", map, "--", "sleep", "100",
         ]);
-        assert_eq!(out.code, 2, "{map}: {out:?}");
+        assert_eq!(out.code, 125, "{map}: {out:?}");
         let errors = out.stderr.lines().filter(|l| l.starts_with("error:")).count();
         let hints = out.stderr.lines().filter(|l| l.starts_with("hint:")).count();
         assert_eq!((errors, hints), (1, 1), "{map}: {}", out.stderr);

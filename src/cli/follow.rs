@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::print::Printer;
@@ -24,7 +24,7 @@ struct Stream<'a> {
     log: &'a Log,
     /// Its name in its colour, where there are several.
     prefix: String,
-    last: Option<(&'a Path, BufReader<File>)>,
+    last: Option<Tail>,
 }
 
 /// Prints what containers wrote: of several in the order of time, each line with the name before it.
@@ -76,14 +76,14 @@ fn time_of(record: &str) -> &str {
 fn so_far(stream: &mut Stream<'_>, tail: Option<usize>) -> Result<VecDeque<String>> {
     let mut recent: VecDeque<String> = VecDeque::new();
     for path in &stream.log.files {
-        let Some(mut reader) = open(path)? else { continue };
-        while let Some(line) = next_line(&mut reader, path)? {
+        let mut file = Tail::new(path);
+        while let Some(line) = file.next()? {
             recent.push_back(line);
             if tail.is_some_and(|k| recent.len() > k) {
                 recent.pop_front();
             }
         }
-        stream.last = Some((path, reader));
+        stream.last = Some(file);
     }
     Ok(recent)
 }
@@ -92,26 +92,13 @@ fn so_far(stream: &mut Stream<'_>, tail: Option<usize>) -> Result<VecDeque<Strin
 fn follow(mut streams: Vec<Stream<'_>>, timestamps: bool) -> Result<i32> {
     while !streams.is_empty() {
         let mut left = Vec::new();
-        let mut turned = false;
         for mut stream in streams {
             let alive = still_runs(stream.log);
-            if stream.last.is_none() {
-                // Nothing was written yet.
-                stream.last = match &stream.log.current {
-                    path if path.exists() => open(path)?.map(|r| (path.as_path(), r)),
-                    _ => None,
-                };
-            }
-            if let Some((path, reader)) = &mut stream.last {
-                while let Some(line) = next_line(reader, path)? {
-                    if !print(&line, &stream.prefix, timestamps) {
-                        return Ok(0);
-                    }
-                }
-                // Rotation begins a new file under the name.
-                if let Some(fresh) = rotated(path, reader)?.filter(|_| alive) {
-                    *reader = fresh;
-                    turned = true;
+            // Nothing may have been written yet.
+            let file = stream.last.get_or_insert_with(|| Tail::new(&stream.log.current));
+            while let Some(line) = file.next()? {
+                if !print(&line, &stream.prefix, timestamps) {
+                    return Ok(0);
                 }
             }
             if alive {
@@ -119,11 +106,65 @@ fn follow(mut streams: Vec<Stream<'_>>, timestamps: bool) -> Result<i32> {
             }
         }
         streams = left;
-        if !turned && !streams.is_empty() {
+        if !streams.is_empty() {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
     Ok(0)
+}
+
+/// A log that is read as it grows. When it is turned over, its writer copies it to `log.1` and cuts it, so
+/// what was not read yet is at the same place there.
+struct Tail {
+    path: PathBuf,
+    reader: Option<BufReader<File>>,
+    /// Where the next record begins.
+    at: u64,
+}
+
+impl Tail {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            reader: None,
+            at: 0,
+        }
+    }
+
+    /// The next whole record, if there is one.
+    fn next(&mut self) -> Result<Option<String>> {
+        if self.reader.is_none() {
+            self.reader = open(&self.path)?;
+        }
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        let size = reader
+            .get_ref()
+            .metadata()
+            .map_err(|e| fail(&self.path, e))?
+            .len();
+        if size < self.at {
+            return self.turn_over();
+        }
+        let line = next_line(reader, &self.path)?;
+        self.at += line.as_ref().map_or(0, |line| line.len() as u64);
+        Ok(line.map(|line| String::from_utf8_lossy(&line).into_owned()))
+    }
+
+    /// The rest of what was cut, then the new beginning.
+    fn turn_over(&mut self) -> Result<Option<String>> {
+        let old = self.path.with_extension("1");
+        if let Some(mut reader) = open(&old)? {
+            reader.seek(SeekFrom::Start(self.at)).map_err(|e| fail(&old, e))?;
+            if let Some(line) = next_line(&mut reader, &old)? {
+                self.at += line.len() as u64;
+                return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+            }
+        }
+        (self.reader, self.at) = (None, 0);
+        self.next()
+    }
 }
 
 fn fail(path: &Path, source: std::io::Error) -> Error {
@@ -141,15 +182,7 @@ fn open(path: &Path) -> Result<Option<BufReader<File>>> {
     }
 }
 
-/// The new file, when the one that is being read is not the one at the path any more.
-fn rotated(path: &Path, reader: &BufReader<File>) -> Result<Option<BufReader<File>>> {
-    use std::os::unix::fs::MetadataExt;
-    let Some(fresh) = open(path)? else { return Ok(None) };
-    let inode = |f: &File| f.metadata().map(|m| m.ino()).map_err(|e| fail(path, e));
-    Ok((inode(fresh.get_ref())? != inode(reader.get_ref())?).then_some(fresh))
-}
-
-fn next_line(reader: &mut BufReader<File>, path: &Path) -> Result<Option<String>> {
+fn next_line(reader: &mut BufReader<File>, path: &Path) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let n = reader.read_until(b'\n', &mut bytes).map_err(|e| fail(path, e))?;
     if n == 0 {
@@ -161,7 +194,7 @@ fn next_line(reader: &mut BufReader<File>, path: &Path) -> Result<Option<String>
         reader.seek_relative(-back).map_err(|e| fail(path, e))?;
         return Ok(None);
     }
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(Some(bytes))
 }
 
 /// One record, `TIME STREAM F|P TEXT`, to the stream it came from; false when nobody reads.

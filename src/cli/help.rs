@@ -8,6 +8,8 @@ Containers:
   run, exec                 Start a container; run a further command in it
   ps, inspect, logs         List containers; say all of one; print what it wrote
   stop, kill, wait, rm      Ask it to end; send a signal; wait for it; remove it
+  stats, top                What containers use, once a second; the processes of one
+  pause, unpause            Hold containers still; let them go on
   up, down                  Make what runs what a Compose file says; remove it again
   cp, diff, image           Copy files in or out; list what it changed; bring images
 

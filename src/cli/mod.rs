@@ -13,6 +13,7 @@ mod lab;
 mod print;
 mod read;
 mod show;
+mod stats;
 mod topology;
 
 use std::time::Duration;
@@ -78,6 +79,11 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
         data: cli.global.data.clone(),
         caller: String::new(),
     };
+    // Their status is that of a process: moat's own failure must not look like it.
+    let passes_on = matches!(
+        cli.command,
+        Command::Run(_) | Command::Exec(_) | Command::Wait { .. }
+    );
     let done = if ops::lab::is_needed() && fits_a_lab(&cli.command) {
         lab::around(&place, &words, &printer)
     } else {
@@ -87,7 +93,10 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
         Ok(code) => code,
         Err(e) => {
             printer.error(&e);
-            e.exit_code()
+            match e.exit_code() {
+                2 if passes_on => 125,
+                code => code,
+            }
         }
     };
     if let Some(n) = ops::fault::counted() {
@@ -127,10 +136,18 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         }
         Command::Rm { names, all, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, all)?)),
         Command::Stop { names, .. } if dry => planned(place, p, Some(ops::plan_end(place, &names, false)?)),
-        Command::Exec(_) | Command::Kill { .. } | Command::Gc if dry => Err(ops::Error::Refused {
-            what: "what this command does to the kernel is not known beforehand".into(),
-            hint: "leave --dry-run out; `moat fsck` lists what `moat gc` would tidy".into(),
-        }),
+        Command::Exec(_)
+        | Command::Kill { .. }
+        | Command::Pause { .. }
+        | Command::Unpause { .. }
+        | Command::Gc
+            if dry =>
+        {
+            Err(ops::Error::Refused {
+                what: "what this command does to the kernel is not known beforehand".into(),
+                hint: "leave --dry-run out; `moat fsck` lists what `moat gc` would tidy".into(),
+            })
+        }
         Command::Exec(args) => ops::life::exec(place, &args.name, &read::exec(&args)?),
         Command::Stop { time, names } => {
             ops::life::stop(place, &names, Duration::from_secs(time)).map(|()| 0)
@@ -147,6 +164,10 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             healthy,
             timeout,
         } => wait(place, &target, healthy, &timeout, p),
+        Command::Stats { no_stream, names } => stats::stats(p, place, &names, no_stream),
+        Command::Top { name } => Ok(stats::top(p, &ops::pause::top(place, &name)?)),
+        Command::Pause { names } => ops::pause::pause(place, &names, true).map(|()| 0),
+        Command::Unpause { names } => ops::pause::pause(place, &names, false).map(|()| 0),
         Command::Net(net) => network(place, net, dry, p),
         Command::Cp { .. } if dry => Err(ops::Error::Refused {
             what: "files are no part of the kernel: there is no plan to print".into(),

@@ -115,6 +115,12 @@ impl Printer {
 
     /// Rows with a head, in columns as wide as they need.
     pub fn table(&self, head: &[&str], rows: &[Vec<String>]) {
+        self.line(self.table_text(head, rows).trim_end());
+    }
+
+    /// The same as text.
+    #[must_use]
+    pub fn table_text(&self, head: &[&str], rows: &[Vec<String>]) -> String {
         let mut widths: Vec<usize> = head.iter().map(|h| h.len()).collect();
         for row in rows {
             for (w, cell) in widths.iter_mut().zip(row) {
@@ -126,10 +132,12 @@ impl Printer {
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
-        self.line(self.paint(Look::Dim, &line(&head)));
+        let mut text = self.paint(Look::Dim, &line(&head)) + "\n";
         for row in rows {
-            self.line(line(row));
+            text += &line(row);
+            text.push('\n');
         }
+        text
     }
 }
 

@@ -44,6 +44,7 @@ pub fn containers(p: &Printer, all: &[list::View]) -> i32 {
 /// `running`, `exited (3)`, and what else there is to say of it.
 fn status(c: &list::View) -> String {
     let mut notes: Vec<String> = c.exit_code.iter().map(ToString::to_string).collect();
+    notes.extend(c.paused.then(|| "paused".to_owned()));
     notes.extend(c.health.map(|h| h.as_str().to_owned()));
     if c.restarting {
         notes.push("restarting".to_owned());

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::context::{Moat, Where};
 use super::error::{Error, Result};
-use super::{probe, remove};
+use super::{pause, probe, remove};
 use crate::model::{Name, Proto, Service};
 use crate::sandbox::{self, ExecRequest, HealthStatus, Spec};
 use crate::store::{Container, Phase};
 
-fn running(moat: &Moat, key: &str) -> Result<(Container, i32, u64)> {
+pub(super) fn running(moat: &Moat, key: &str) -> Result<(Container, i32, u64)> {
     let c = moat.find_own(key)?;
     let alive = c
         .pid
@@ -48,6 +48,10 @@ pub fn stop(place: &Where, keys: &[String], grace: Duration) -> Result<()> {
         };
         let spec = spec_of(&c)?;
         sandbox::signal(pid, started, spec.stop_signal.unwrap_or(libc::SIGTERM))?;
+        // One that is paused can only hear of it when it goes on.
+        if sandbox::is_frozen(&c.id) {
+            sandbox::freeze(&c.id, pid, false)?;
+        }
         // Others may work on the world while this one takes its time.
         moat.lock = None;
         let ended = sandbox::wait_end(pid, started, grace)?;
@@ -145,18 +149,32 @@ pub fn wait(place: &Where, key: &str) -> Result<i32> {
     if let Some((pid, started)) = c.pid {
         sandbox::wait_end(pid, started, Duration::MAX)?;
     }
-    let code = sandbox::exit_code(&moat.container_dir(&c.id));
+    let code = last_word(&moat, &c);
     moat.share()?;
     // Whoever started it in the foreground knows the status best.
     let recorded = moat.store.container(&c.id)?.and_then(|c| c.exit_code);
     remove::sweep(&mut moat)?;
-    code.or(recorded).ok_or_else(|| Error::Refused {
-        what: format!(
-            "the exit status of `{}` is not known: it was killed from outside",
-            c.name
-        ),
+    // A first process of ours that left no word was killed, since it ends of nothing else.
+    let killed = c.pid.map(|_| 128 + libc::SIGKILL);
+    code.or(recorded).or(killed).ok_or_else(|| Error::Refused {
+        what: format!("`{}` never ran", c.name),
         hint: "`moat ps -a` shows its state".into(),
     })
+}
+
+/// The status that a container's first process left. That of one which is the command itself is written by
+/// another process, a moment after the end.
+fn last_word(moat: &Moat, c: &Container) -> Option<i32> {
+    let dir = moat.container_dir(&c.id);
+    let later = spec_of(c).is_ok_and(|spec| !spec.init);
+    for _ in 0..100 {
+        let code = sandbox::exit_code(&dir);
+        if code.is_some() || !later {
+            return code;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
 }
 
 /// Waits until something listens on a container's port. Whether it did in time.
@@ -201,6 +219,7 @@ pub fn exec(place: &Where, key: &str, request: &ExecRequest) -> Result<i32> {
         // Closed again before the process changes its namespaces.
         let moat = Moat::settled(place)?;
         running(&moat, key)
+            .and_then(|found| pause::refuse_paused(found.0.name.as_str(), &found.0.id).map(|()| found))
             .map_err(|e| e.while_doing(format!("run `{}` in `{key}`", request.command.join(" "))))?
     };
     let code = sandbox::exec(pid, started, &spec_of(&c)?, request);

@@ -11,7 +11,7 @@ use super::error::Result;
 use super::remove;
 use super::time::rfc3339;
 use crate::model::{Family, Mac, Name, Published};
-use crate::sandbox::{self, HealthState, HealthStatus, LastExit, Spec, Usage};
+use crate::sandbox::{self, HealthState, HealthStatus, LastExit, LimitSet, Spec, Usage};
 use crate::store::{Container, Phase, Stage};
 
 /// A container as `moat ps --json` prints it.
@@ -32,6 +32,8 @@ pub struct View {
     pub restarts: u32,
     /// Whether the command ended and waits for its next start.
     pub restarting: bool,
+    /// Whether it is held still.
+    pub paused: bool,
     pub labels: BTreeMap<String, String>,
     pub ports: Vec<Port>,
     pub created: String,
@@ -64,6 +66,10 @@ pub struct Details {
     pub check: Option<HealthState>,
     /// What processes that ended have used.
     pub usage: Usage,
+    /// As the kernel holds them, and in which hierarchy; until it is removed.
+    pub limits: Vec<LimitSet>,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom_killed: bool,
     pub links: Vec<String>,
     pub gateways: Vec<String>,
     pub netns: Option<String>,
@@ -150,6 +156,7 @@ fn view_classic(moat: &Moat, shown: &Shown) -> Result<View> {
         health: None,
         restarts: 0,
         restarting: false,
+        paused: false,
         labels: record.labels.iter().cloned().collect(),
         ports: opened.iter().map(Port::from).collect(),
         created: rfc3339(shown.attachment.created),
@@ -187,10 +194,12 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
             Phase::Running => "running",
             Phase::Exited | Phase::Removing => "exited",
         },
-        exit_code: c.exit_code,
+        // Whoever waited for it knows best, but may have written it a moment after the end.
+        exit_code: progress.code.or(c.exit_code),
         health: progress.health.filter(|_| runs).map(|h| h.status),
         restarts: progress.restarts,
         restarting: runs && progress.waiting,
+        paused: runs && sandbox::is_frozen(&c.id),
         labels: c.labels.clone(),
         ports: moat
             .store
@@ -236,6 +245,9 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
     let progress = sandbox::progress(&moat.container_dir(&c.id)).unwrap_or_default();
     Ok(Details {
         view: view(&moat, &c)?,
+        limits: sandbox::limits_of(&c.id),
+        oom_killed: sandbox::oom_kills(&c.id).is_some_and(|n| n > 0)
+            || progress.last_exit.as_ref().is_some_and(|last| last.oom_killed),
         last_exit: progress.last_exit,
         check: progress.health,
         usage: progress.usage,
@@ -279,6 +291,8 @@ fn inspect_classic(moat: &Moat, shown: &Shown) -> Result<Details> {
         last_exit: None,
         check: None,
         usage: Usage::default(),
+        limits: vec![],
+        oom_killed: false,
         links: vec![],
         gateways: vec![],
         netns: shown.attachment.netns.clone(),

@@ -26,20 +26,22 @@ pub mod list;
 mod lock;
 pub mod net;
 pub mod netns;
+pub mod pause;
 pub mod probe;
 pub mod publish;
 pub mod reach;
 mod remove;
 pub mod run;
 mod settle;
+pub mod stats;
 pub mod time;
 pub mod topology;
 pub mod why;
 
 pub use crate::plan::Plan;
 pub use crate::sandbox::{
-    Device, ExecRequest, Health, HealthStatus, Isolation, Limits, Restart, Root, Seccomp, Spec, Tmpfs, Users,
-    Volume,
+    Device, ExecRequest, Health, HealthStatus, Inside, Isolation, Limits, Restart, Root, Seccomp, Spec,
+    Tmpfs, Users, Volume,
 };
 pub use crate::store::Holder;
 pub use context::{DEFAULT_DATA, DEFAULT_ROOT, Where};

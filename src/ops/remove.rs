@@ -178,7 +178,9 @@ pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
         .intend(&format!("end {}", c.name), moat.me.0, moat.me.1)?;
     kill_and_wait(c)?;
     moat.detach(&c.name)?;
-    let code = sandbox::exit_code(&moat.container_dir(&c.id));
+    // A first process of ours that left no word was killed, since it ends of nothing else.
+    let killed = (!c.name.is_anothers()).then_some(128 + libc::SIGKILL);
+    let code = sandbox::exit_code(&moat.container_dir(&c.id)).or(killed);
     moat.store.write(|s| {
         s.set_exited(&c.name, code, now())?;
         s.finish(intent)

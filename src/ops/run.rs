@@ -171,8 +171,11 @@ fn begin(
 fn end(moat: &mut Moat, id: &str, name: &Name, code: i32) -> Result<()> {
     moat.share()?;
     let current = moat.store.container(name.as_str())?;
-    if let Some(c) = current.filter(|c| c.id == id && c.phase == Phase::Running) {
-        remove::note_exit(moat, &c)?;
+    if let Some(c) = current.filter(|c| c.id == id) {
+        if c.phase == Phase::Running {
+            remove::note_exit(moat, &c)?;
+        }
+        // Also where another command noted the end before: this one waited for it.
         moat.store.set_exit_code(name, code)?;
     }
     remove::sweep(moat)

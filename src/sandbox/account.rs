@@ -76,7 +76,9 @@ impl Files {
     }
 
     pub fn name_of(&self, uid: u32) -> Option<&str> {
-        self.users().find(|entry| entry.uid == uid).map(|entry| entry.name)
+        self.users()
+            .find(|entry| entry.uid == uid)
+            .map(|entry| entry.name)
     }
 
     pub fn uid_of(&self, user: &str) -> Option<u32> {

@@ -34,10 +34,15 @@ pub struct Inside {
 #[must_use]
 pub fn processes(id: &str, first: i32) -> Vec<Inside> {
     let root = format!("/proc/{first}/root");
-    let accounts = Tree::open(Path::new(&root)).map(|tree| Files::of(&tree)).unwrap_or_default();
+    let accounts = Tree::open(Path::new(&root))
+        .map(|tree| Files::of(&tree))
+        .unwrap_or_default();
     let ids = fs::read_to_string(format!("/proc/{first}/uid_map")).unwrap_or_default();
     let host: Vec<i32> = pids(id, first);
-    let mut list: Vec<Inside> = host.iter().filter_map(|pid| one(*pid, first, &accounts, &ids)).collect();
+    let mut list: Vec<Inside> = host
+        .iter()
+        .filter_map(|pid| one(*pid, first, &accounts, &ids))
+        .collect();
     list.sort_by_key(|process| process.pid);
     let inside: BTreeMap<i32, i32> = list.iter().map(|p| (p.host_pid, p.pid)).collect();
     for process in &mut list {
@@ -130,13 +135,17 @@ fn depth(status: &str) -> Option<usize> {
 }
 
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 /// An id of ours as the container knows it (user_namespaces(7)).
 fn mapped(map: &str, outside: u32) -> Option<u32> {
     map.lines().find_map(|line| {
-        let mut numbers = line.split_whitespace().filter_map(|text| text.parse::<u32>().ok());
+        let mut numbers = line
+            .split_whitespace()
+            .filter_map(|text| text.parse::<u32>().ok());
         let (inside, first, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
         let offset = outside.checked_sub(first).filter(|offset| *offset < count)?;
         inside.checked_add(offset)

@@ -18,13 +18,15 @@ const LIMIT: u64 = 16 << 20;
 /// A longer line is split.
 const LONGEST: usize = 16 << 10;
 
-/// Where the log of the container with run-time directory `dir` is: older first, existing ones only.
+/// Where the log of the container with run-time directory `dir` is: older first; the newest, which may still
+/// be empty, last.
 #[must_use]
 pub fn logs(dir: &Path) -> Vec<PathBuf> {
-    let paths = [dir.join("log.1"), dir.join("log")];
-    paths
+    let (old, new) = (dir.join("log.1"), dir.join("log"));
+    let turned = old.metadata().is_ok_and(|meta| meta.len() > 0);
+    [turned.then_some(old), new.exists().then_some(new)]
         .into_iter()
-        .filter(|path| path.metadata().is_ok_and(|meta| meta.len() > 0))
+        .flatten()
         .collect()
 }
 
@@ -65,12 +67,24 @@ impl Log {
         [self.file.as_raw_fd(), self.old.as_raw_fd()]
     }
 
-    fn write(&mut self, records: &[u8]) {
-        if self.size > 0 && self.size + records.len() as u64 > self.limit && self.rotate().is_ok() {
-            self.size = 0;
-        }
-        if self.file.write_all(records).is_ok() {
-            self.size += records.len() as u64;
+    fn write(&mut self, mut records: &[u8]) {
+        while !records.is_empty() {
+            let room = self.limit.saturating_sub(self.size);
+            let (part, rest) = records.split_at(fitting(records, room));
+            if part.is_empty() && self.size > 0 && self.rotate().is_ok() {
+                self.size = 0;
+                continue;
+            }
+            // A record that is longer than a whole log, or a log that cannot be turned over: over the limit.
+            let (part, rest) = if part.is_empty() {
+                (records, &[][..])
+            } else {
+                (part, rest)
+            };
+            if self.file.write_all(part).is_ok() {
+                self.size += part.len() as u64;
+            }
+            records = rest;
         }
     }
 
@@ -82,6 +96,16 @@ impl Log {
         self.file.set_len(0)?;
         copied.map(drop)
     }
+}
+
+/// The length of as many whole records as there is room for.
+fn fitting(records: &[u8], room: u64) -> usize {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    if records.len() <= room {
+        return records.len();
+    }
+    let end = records[..room].iter().rposition(|byte| *byte == b'\n');
+    end.map_or(0, |end| end + 1)
 }
 
 /// One stream on its way into the log.
@@ -174,6 +198,33 @@ mod tests {
         assert_eq!(records(&mut stream, b"a\n\nb"), "T stdout F a\nT stdout F \n");
         assert_eq!(records(&mut stream, b"c\n"), "T stdout F bc\n");
         assert!(stream.rest.is_empty());
+    }
+
+    #[test]
+    fn a_flood_stays_within_twice_the_limit_and_loses_only_what_is_old() {
+        let dir = std::env::temp_dir().join(format!("moat-log-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("creates");
+        let mut log = Log::open(&dir, Some(4096)).expect("opens");
+        let mut stream = Stream::new("stdout");
+        let flood: String = (0..2000).map(|n| format!("line {n}\n")).collect();
+        stream.push(flood.as_bytes(), &mut log);
+        let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("reads");
+        let (old, new) = (read("log.1"), read("log"));
+        assert!(
+            old.len() <= 4096 && new.len() <= 4096,
+            "{} {}",
+            old.len(),
+            new.len()
+        );
+        let kept = old + &new;
+        let count = kept.lines().count();
+        for (line, n) in kept.lines().zip(2000 - count..) {
+            assert!(
+                line.ends_with(&format!(" stdout F line {n}")),
+                "{line} is not {n}"
+            );
+        }
+        std::fs::remove_dir_all(&dir).expect("removes");
     }
 
     #[test]

@@ -48,7 +48,6 @@ mod users;
 mod visit;
 mod watch;
 
-pub use cgroup::freeze;
 pub use cgroup::{LimitSet, Measure, Pressure, is_frozen, limits_of, measure, oom_kills};
 pub use changes::{ChangeKind, changes};
 pub use check::prepare;
@@ -57,8 +56,8 @@ pub use clock::date_time;
 pub use enter::exec;
 pub use error::{Error, Result};
 pub use foreground::Running;
-pub use inside::{Inside, processes, sums};
 pub use lab::{Beside, Built, Lab, installed};
+pub use inside::{Inside, processes, sums};
 pub use launch::{Launched, launch};
 pub use log::logs;
 pub use probe::probe;
@@ -69,13 +68,13 @@ pub use spec::{
 };
 pub use status::{HealthState, HealthStatus, LastExit, Progress, Usage, exit_code, finished_at, progress};
 pub use step::{STEP, StepHook};
+pub use users::id_range;
+pub use visit::{Said, Visit, visit};
 
-    cgroup::freeze(id, frozen, &|| inside::pids(id, first))
+/// Stops or continues every process of the container `id` whose pid 1 is `first`.
 ///
 /// # Errors
 /// If this kernel offers no way, or the processes would not stop; they go on then.
-/// Stops or continues every process of the container `id` whose pid 1 is `first`.
 pub fn freeze(id: &str, first: i32, frozen: bool) -> Result<()> {
-pub use users::id_range;
-pub use visit::{Said, Visit, visit};
+    cgroup::freeze(id, frozen, &|| inside::pids(id, first))
 }

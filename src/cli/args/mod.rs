@@ -167,6 +167,31 @@ pub enum Command {
         #[arg(long, value_name = "D", default_value = "60s")]
         timeout: String,
     },
+    /// Show what running containers use, once a second
+    #[command(after_help = "Examples:\n  moat stats\n  moat stats --no-stream --json web db")]
+    Stats {
+        /// One table only
+        #[arg(long)]
+        no_stream: bool,
+        names: Vec<String>,
+    },
+    /// List the processes of a container
+    #[command(after_help = "Examples:\n  moat top web\n  moat top web --json")]
+    Top {
+        name: String,
+    },
+    /// Hold containers still, with all that runs in them
+    #[command(after_help = "Examples:\n  moat pause web\n  moat pause web db")]
+    Pause {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Let paused containers go on
+    #[command(after_help = "Examples:\n  moat unpause web\n  moat unpause web db")]
+    Unpause {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Make, list and remove networks
     #[command(
         subcommand,

@@ -135,7 +135,10 @@ fn cpus(dir: &Path, hierarchy: &str) -> Option<f64> {
         (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)
     } else {
         let quota: i64 = words(&dir.join("cpu.cfs_quota_us")).next()?.parse().ok()?;
-        (u64::try_from(quota).ok()?, number(&dir.join("cpu.cfs_period_us"))?)
+        (
+            u64::try_from(quota).ok()?,
+            number(&dir.join("cpu.cfs_period_us"))?,
+        )
     };
     (period > 0).then(|| quota as f64 / period as f64)
 }
@@ -189,7 +192,8 @@ mod tests {
 
     #[test]
     fn the_kernels_files_are_read() {
-        let text = "some avg10=1.25 avg60=0.00 avg300=0.00 total=9\nfull avg10=0.50 avg60=0 avg300=0 total=1\n";
+        let text =
+            "some avg10=1.25 avg60=0.00 avg300=0.00 total=9\nfull avg10=0.50 avg60=0 avg300=0 total=1\n";
         assert_eq!(average(text), Some(1.25));
         assert_eq!(average("full avg10=1"), None);
         assert_eq!(value("low 0\noom 3\noom_kill 2\n", "oom_kill"), Some(2));

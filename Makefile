@@ -23,7 +23,7 @@ NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-o
 SHOP := haproxy=haproxy etcd=etcd-server etcdctl=etcd-client psql=postgresql-client \
         /usr/lib/postgresql/15/bin=postgresql-15 /usr/lib/python3/dist-packages/yaml=python3-yaml
 
-.PHONY: help build deps deny-tool test lint unit netns fuzz demo demo-shop bench man completions install uninstall clean
+.PHONY: help build deps deny-tool test lint unit netns fuzz soak-run demo demo-shop bench man completions install uninstall clean
 
 help:            ## this list
 	@awk -F ': *[a-z -]*## ' '/^[a-z]+:.*##/ { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ netns: deps      ## stories in real network namespaces, through the real binary
 fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to the binary
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib cni::tests::fuzz -- --nocapture
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test netns fuzz
+
+soak-run: deps   ## `run --rm -- /bin/true` RUNS=1000 times: no hang, nothing left
+	MOAT_RUNS=$(if $(filter-out file,$(origin RUNS)),$(RUNS),1000) $(CARGO) test --locked --test netns -- many_short_runs
 
 demo: deps build ## the main job on real programs, in a private network namespace
 	@bash docs/demo/demo $(MOAT)

@@ -113,7 +113,11 @@ fn no_redirects(mode: Mode) {
 pub fn snapshot() -> Vec<(&'static str, String)> {
     let look = |line: &str| Ns::host().must(line);
     vec![
-        ("addresses", look("ip -o addr; ip -o link | sed 's/ qdisc.*//'")),
+        // The kernel's own link-local address is tentative for a while.
+        (
+            "addresses",
+            look("ip -o addr | sed 's/ tentative//'; ip -o link | sed 's/ qdisc.*//'"),
+        ),
         (
             "routes",
             look("ip route show table all; ip -6 route show table all | sed 's/expires [0-9]*sec//'"),

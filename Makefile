@@ -48,7 +48,7 @@ lint: deny-tool  ## formatting, clippy, licences, duplicates
 	$(CARGO) deny --locked --config .cargo-deny.toml check bans licenses sources
 
 unit: deps       ## unit tests, layers, examples in the documentation
-	$(CARGO) test --locked --lib --bins --test layers
+	$(CARGO) test --locked --lib --bins --test layers --test netpol
 	$(CARGO) test --locked --doc
 
 netns: deps      ## stories in real network namespaces, through the real binary

@@ -10,6 +10,7 @@ mod mac;
 mod name;
 mod nearest;
 pub mod picture;
+pub mod policy;
 mod range;
 mod service;
 mod subnet;

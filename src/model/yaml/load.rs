@@ -1,7 +1,7 @@
 //! From text to nodes: the parser's events, with anchors, merge keys, and bounds.
 //!
 //! The parser (`saphyr-parser`) gives events and does not recurse; the tree is as deep as [`DEPTH`] at
-//! most. An alias is a copy, so ten lines could stand for a billion: [`NODES`] bounds what comes out.
+//! most. An alias is a copy, so ten lines could stand for a billion: [`Bounds`] says how much may come out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,23 +11,51 @@ use super::{Fault, Key, Node, Pos, Value};
 
 /// How deep values may be nested.
 const DEPTH: usize = 64;
-/// How many values a file may hold, aliases counted with all that they stand for.
-const NODES: usize = 200_000;
-/// How many bytes a file may have.
-const BYTES: usize = 8 << 20;
 
-/// The documents of a text; empty ones are left out.
+/// How large a file may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub bytes: usize,
+    /// Values, aliases counted with all that they stand for.
+    pub nodes: usize,
+}
+
+impl Bounds {
+    /// More than any file that a person writes.
+    pub const WRITTEN: Self = Self {
+        bytes: 8 << 20,
+        nodes: 200_000,
+    };
+    /// What a program may print of a whole cluster.
+    pub const PRINTED: Self = Self {
+        bytes: 256 << 20,
+        nodes: 10_000_000,
+    };
+}
+
+/// The documents of a text that a person wrote; empty ones are left out.
 ///
 /// # Errors
 /// It is no YAML, a key occurs twice, or it is larger than any file of people.
 pub fn load(text: &str) -> Result<Vec<Node>, Fault> {
+    load_within(text, Bounds::WRITTEN)
+}
+
+/// The documents of a text; empty ones are left out.
+///
+/// # Errors
+/// It is no YAML, a key occurs twice, or it is larger than the bounds.
+pub fn load_within(text: &str, bounds: Bounds) -> Result<Vec<Node>, Fault> {
     let start = Pos { line: 1, column: 1 };
-    if text.len() > BYTES {
-        let what = format!("more than {} MiB of YAML", BYTES >> 20);
+    if text.len() > bounds.bytes {
+        let what = format!("more than {} MiB of YAML", bounds.bytes >> 20);
         return Err(Fault::new(start, what));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        limit: bounds.nodes,
+        ..Builder::default()
+    };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) =
@@ -68,6 +96,7 @@ struct Builder {
     open: Vec<Open>,
     anchors: BTreeMap<usize, (Node, Extent)>,
     count: usize,
+    limit: usize,
     documents: Vec<Node>,
 }
 
@@ -140,11 +169,9 @@ impl Builder {
         if self.open.len() + extent.depth > DEPTH {
             return Err(Fault::new(pos, format!("values are nested deeper than {DEPTH}")));
         }
-        if self.count + new > NODES {
-            return Err(Fault::new(
-                pos,
-                format!("more than {NODES} values, aliases counted in"),
-            ));
+        if self.count + new > self.limit {
+            let what = format!("more than {} values, aliases counted in", self.limit);
+            return Err(Fault::new(pos, what));
         }
         Ok(())
     }

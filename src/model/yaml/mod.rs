@@ -12,7 +12,7 @@ mod tests;
 use std::fmt;
 
 pub use fields::Fields;
-pub use load::load;
+pub use load::{Bounds, load, load_within};
 
 /// A place in a file, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +108,23 @@ impl Node {
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.value == Value::Null
+    }
+
+    /// An empty mapping at a place.
+    #[must_use]
+    pub fn empty(pos: Pos) -> Self {
+        let value = Value::Map(vec![]);
+        Self { pos, value }
+    }
+
+    /// What stands behind a key, for readers that leave other keys alone; `None` also for nothing.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let found = entries.iter().find(|(k, _)| k.text == key);
+        found.map(|(_, node)| node).filter(|node| !node.is_null())
     }
 
     /// What is wrong with this value.

@@ -1,0 +1,52 @@
+//! Every cell of every case: the matrix, the single decision and the flattened walls say what is expected.
+
+use std::collections::BTreeMap;
+
+use libtest_mimic::Failed;
+use moat::model::Family;
+use moat::model::policy::{Direction, cells};
+
+use super::case;
+
+pub fn every_cell() -> Result<(), Failed> {
+    let (mut cases, mut rows, mut wrong) = (0, 0, vec![]);
+    for dir in case::directories() {
+        let case = case::case(dir);
+        let engine = &case.engine;
+        let served = |id| engine.cluster.pod(id).services();
+        let matrix: BTreeMap<_, _> = cells(engine, &Family::BOTH, &served, &mut |_, _| {})
+            .into_iter()
+            .map(|c| ((c.family, c.from, c.to, c.port, c.proto), c.decided))
+            .collect();
+        for row in &case.rows {
+            let (family, proto) = (row.family(), row.proto());
+            let (Some(from), Some(to)) = (engine.cluster.find(&row.from), engine.cluster.find(&row.to))
+            else {
+                return Err(format!("{}: no {} or {}", case.name, row.from, row.to).into());
+            };
+            let in_matrix = matrix.get(&(family, from, to, row.port, proto)).copied();
+            let single = engine.decide(from, to, row.port, proto, family).allowed;
+            let service = (row.port, proto, family);
+            let side = |subject, peer, direction| {
+                let wall = engine.wall(subject, direction);
+                wall.is_none_or(|w| w.allows(engine, peer, to, service))
+            };
+            let walls = side(from, to, Direction::Egress) && side(to, from, Direction::Ingress);
+            let walls = from == to || walls;
+            if (in_matrix, single, walls) != (Some(row.allowed), row.allowed, row.allowed) {
+                wrong.push(format!(
+                    "{}: {} -> {}:{}/{}: expected {}, matrix {in_matrix:?}, single {single}, walls {walls}",
+                    case.name, row.from, row.to, row.port, row.protocol, row.allowed
+                ));
+            }
+            rows += 1;
+        }
+        cases += 1;
+    }
+    println!("{cases} cases, {rows} cells, {} wrong", wrong.len());
+    if wrong.is_empty() && cases >= 400 {
+        return Ok(());
+    }
+    wrong.truncate(40);
+    Err(wrong.join("\n").into())
+}

@@ -20,6 +20,7 @@ Networks and links:
 
 Answers:
   why, reach, graph         Whether a flow may pass, and why; the whole matrix; a picture
+  policy                    Test Kubernetes network policies without a cluster, and explain them
   doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
 
   lab                       All of this without root, in a world that goes with its command

@@ -10,6 +10,7 @@ mod hook;
 mod image;
 mod isolation;
 mod lab;
+mod policy;
 mod print;
 mod read;
 mod show;
@@ -222,6 +223,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             };
             Ok(show::matrix(p, &ops::reach::reach(place, &request)?))
         }
+        Command::Policy(command) => policy::run(command, p),
         Command::Graph { format } => Ok(graph::show(p, &ops::graph::graph(place)?, format)),
         Command::Up(args) => topology::up(place, args, dry, p),
         Command::Down(args) => topology::down(place, args, dry, p),

@@ -27,6 +27,7 @@ mod lock;
 pub mod net;
 pub mod netns;
 pub mod pause;
+pub mod policy;
 pub mod probe;
 pub mod publish;
 pub mod reach;

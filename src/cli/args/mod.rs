@@ -5,6 +5,7 @@ mod hook;
 mod image;
 mod lab;
 mod net;
+mod policy;
 mod run;
 mod topology;
 
@@ -18,6 +19,7 @@ pub use hook::{Hook, What as HookWhat};
 pub use image::Image;
 pub use lab::Lab;
 pub use net::{Net, Policy, RouterKind};
+pub use policy::{FamilyWord, NetworkPolicies, ReportFormat};
 pub use run::{Exec, HealthArgs, Run};
 pub use topology::{Down, File as TopologyFile, Up};
 
@@ -271,6 +273,12 @@ pub enum Command {
         #[arg(long)]
         probe: bool,
     },
+    /// Test Kubernetes network policies without a cluster, and explain them
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  moat policy test manifests/ --expect reach.yaml\n  moat policy why -f manifests/ --from shop/web --to shop/db --port 5432"
+    )]
+    Policy(NetworkPolicies),
     /// Draw who may talk to whom
     #[command(after_help = "Examples:\n  moat graph\n  moat graph --format svg > links.svg")]
     Graph {

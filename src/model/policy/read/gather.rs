@@ -10,7 +10,7 @@ use super::super::label::{Labels, NAMESPACE_NAME};
 use super::super::rule::{Kind, Policy};
 use super::object::{Head, head};
 use super::peer::Refused;
-use super::{Manifests, admin, network, outside, pod};
+use super::{Manifests, admin, expect, network, outside, pod};
 use crate::model::yaml::{Fault, Node};
 
 /// Kinds that decide about traffic in words of their own: leaving them out would be a wrong answer.
@@ -49,6 +49,11 @@ impl Gathered {
             self.outside.extend(found);
             return Ok(());
         }
+        if let Some((expected, outside)) = expect::netassert(node, file)? {
+            self.rest.expected.extend(expected);
+            self.outside.extend(outside);
+            return Ok(());
+        }
         self.object(node, None, file)
     }
 
@@ -81,6 +86,10 @@ impl Gathered {
             Some(Known::Node) => self.machine(node),
             Some(Known::Pod) => self.pod(node, file),
             Some(Known::Workload) => self.workload(node, kind, file),
+            Some(Known::Expected) => {
+                self.rest.expected.extend(expect::reachability(node, file)?);
+                Ok(())
+            }
             Some(Known::Outside) => {
                 self.outside.push(outside::object(node, file)?);
                 Ok(())
@@ -208,6 +217,8 @@ impl Gathered {
             });
         }
         address::give(&mut self.pods);
+        self.outside.sort_by(|a, b| a.name.cmp(&b.name));
+        self.outside.dedup_by(|a, b| a.name == b.name);
         self.pods.append(&mut self.outside);
         Manifests {
             cluster: Cluster {
@@ -281,6 +292,7 @@ enum Known {
     Pod,
     Workload,
     Outside,
+    Expected,
 }
 
 /// What an object is; `None` for what no policy is about.
@@ -300,6 +312,7 @@ fn known(kind: &str, version: &str, at: &Node) -> Result<Option<Known>, Fault> {
         "BaselineAdminNetworkPolicy" => wanted(Known::Policy(Kind::BaselineAdminNetworkPolicy), &[&alpha(1)]),
         "ClusterNetworkPolicy" => wanted(Known::Policy(Kind::ClusterNetworkPolicy), &[&alpha(2)]),
         "External" if version == "moat.dev/v1" => Ok(Some(Known::Outside)),
+        "Reachability" if version == "moat.dev/v1" => Ok(Some(Known::Expected)),
         _ if version == "moat.dev/v1" => {
             let what = format!("{kind} of `moat.dev/v1` is nothing that moat knows");
             Err(at.fault(what).hinting("its kinds are Reachability and External"))

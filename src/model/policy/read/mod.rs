@@ -6,6 +6,7 @@
 //! so that `lint` can name all of it.
 
 mod admin;
+mod expect;
 mod gather;
 mod network;
 mod object;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cluster::Cluster;
+use super::expect::Expected;
 use super::rule::Policy;
 use crate::model::yaml::{Bounds, Error, Node, load_within};
 
@@ -33,6 +35,7 @@ pub struct Source {
 pub struct Manifests {
     pub cluster: Cluster,
     pub policies: Vec<Policy>,
+    pub expected: Vec<Expected>,
     /// What a cluster would refuse, in the order of the files.
     pub refused: Vec<Error>,
     /// How many objects there were of kinds that no policy is about.

@@ -99,6 +99,12 @@ fn port(node: &Node) -> Result<PodPort, Fault> {
     })
 }
 
+/// What has an address outside, named by it.
+#[must_use]
+pub fn at_address(ip: IpAddr, place: Place) -> Pod {
+    outside(&ip.to_string(), &[ip], vec![], place)
+}
+
 fn outside(name: &str, ips: &[IpAddr], ports: Vec<PodPort>, place: Place) -> Pod {
     Pod {
         namespace: OUTSIDE.to_owned(),

@@ -1,9 +1,11 @@
 //! The images that are kept, and their layers, which images share.
 //!
-//!     images/lock          flock: shared to read, exclusive to change
-//!     images/names/<hex>   one record a name, as JSON; written aside and renamed
-//!     images/layers/<hex>  one directory a layer, by the digest of its tar
-//!     images/room/<n>      what a command unpacks, locked while that command lives
+//! ```text
+//! images/lock          flock: shared to read, exclusive to change
+//! images/names/<hex>   one record a name, as JSON; written aside and renamed
+//! images/layers/<hex>  one directory a layer, by the digest of its tar
+//! images/room/<n>      what a command unpacks, locked while that command lives
+//! ```
 //!
 //! A layer is there whole or not at all: it is unpacked in a room and renamed. Rooms of commands that died and
 //! layers that neither a record nor a container uses are removed by the next command that changes something.

@@ -26,7 +26,7 @@ SHOP := haproxy=haproxy etcd=etcd-server etcdctl=etcd-client psql=postgresql-cli
 .PHONY: help build deps deny-tool test lint unit netns fuzz soak-run demo demo-shop bench man completions install uninstall clean
 
 help:            ## this list
-	@awk -F ': *[a-z -]*## ' '/^[a-z]+:.*##/ { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': *[a-z -]*## ' '/^[a-z-]+:.*##/ { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build:           ## the release binary, target/release/moat
 	$(CARGO) build --release --locked

@@ -65,6 +65,33 @@ fn every_form_of_a_path_is_read() {
     assert_eq!(read("let s = \"https://x\"; crate::ops::x()", 1), ["ops"]);
 }
 
+/// The page of peers says nothing that no test shows: each name in its last column is one.
+#[test]
+fn the_page_of_peers_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/PEERS.md")).unwrap();
+    let files = [sources(&root.join("src")), sources(&root.join("netns-tests"))].concat();
+    let code: String = files.iter().map(|f| fs::read_to_string(f).unwrap()).collect();
+    let exists = |name: &str| match name.contains("::") {
+        true => code.contains(&format!("\"{name}\"")),
+        false => code.contains(&format!("fn {name}(")),
+    };
+    let mut named = 0;
+    for row in page
+        .lines()
+        .filter(|l| l.starts_with("| ") && !l.ends_with("| shown by |"))
+    {
+        let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty() || shown == "no", "no test and no `no`: {row}");
+        for name in names.into_iter().filter(|n| !n.starts_with("make ")) {
+            assert!(exists(name), "`{name}` in docs/PEERS.md is no test");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "the page names {named} tests");
+}
+
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {

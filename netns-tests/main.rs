@@ -55,7 +55,6 @@ mod parallel;
 mod plugin;
 mod pods;
 mod ports;
-mod roots;
 mod runtime;
 mod supervise;
 mod topology;
@@ -96,7 +95,6 @@ fn main() {
         chain_keys::STORIES,
         chain_ends::STORIES,
         bystanders::STORIES,
-        roots::STORIES,
         chain_faults::STORIES,
         clients::STORIES,
         cni_many::STORIES,

@@ -11,7 +11,7 @@ use super::lock::{Lock, Locks};
 use crate::kernel::Kernel;
 use crate::kernel::linux::Linux;
 use crate::model::{Family, World};
-use crate::plan::{Machine, Names, Object, Place, Plan, Ruleset};
+use crate::plan::{Machine, Names, Object, Place, Plan};
 use crate::store::{self, Store};
 
 /// The state root when nobody names another.
@@ -81,7 +81,7 @@ impl Moat {
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
         let me = (pid, crate::sandbox::start_time(pid).unwrap_or_default());
         let (host_routes, mtu) = (vec![], 1500);
-        let mut moat = Self {
+        Ok(Self {
             locks: Locks::new(&dir),
             dir,
             data,
@@ -95,34 +95,6 @@ impl Moat {
             host_routes,
             mtu,
             knows_host: false,
-        };
-        moat.check_names(number)?;
-        Ok(moat)
-    }
-
-    /// Refuses a root whose number another root has by chance: what that one made would pass
-    /// for ours. A world that made anything has its router's path, is live or has an intent.
-    fn check_names(&mut self, number: u16) -> Result<()> {
-        if number == 0 || self.store.meta("live")?.is_some() || self.router_path().exists() {
-            return Ok(());
-        }
-        let way_out = Object::Ruleset {
-            at: Place::Host,
-            which: Ruleset::WayOut,
-        };
-        let uplink = self.names.uplink_host();
-        let there = self.kernel.iface(&Place::Host, &uplink)?.is_some()
-            || self.store.intents()?.is_empty() && self.has(&way_out);
-        if !there {
-            return Ok(());
-        }
-        Err(Error::Refused {
-            what: format!(
-                "{} and another state root have the same names for kernel objects, `{}…`",
-                self.root.display(),
-                self.names.prefix
-            ),
-            hint: "choose another path for --root (or MOAT_ROOT); nothing was changed".into(),
         })
     }
 

@@ -192,6 +192,9 @@ impl Drawing {
 
     /// The place of a link's end, with arrows between a label and those who have it.
     fn end(&mut self, world: &World, end: &End, side: Side) -> usize {
+        if let Some(only) = lone_member(world, end) {
+            return self.node(&End::Container(only.clone()), side, vec![]);
+        }
         let notes = match end {
             End::Container(_) => vec!["not running".to_owned()],
             _ => vec![],
@@ -247,6 +250,15 @@ impl Drawing {
         self.picture.arrows = arrows;
         self.picture
     }
+}
+
+/// The one container of a service. The label that `up` gives its members is nobody's choice: it is drawn
+/// only where it stands for several.
+fn lone_member<'w>(world: &'w World, end: &End) -> Option<&'w Name> {
+    let ours = matches!(end, End::Label(key, _) if key.starts_with("moat."));
+    let mut bearers = world.endpoints.values().filter(|e| ours && e.is(end));
+    let first = bearers.next()?;
+    bearers.next().is_none().then_some(&first.container)
 }
 
 /// Without services that another one holds anyway.

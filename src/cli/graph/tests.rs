@@ -317,6 +317,22 @@ proptest! {
     }
 }
 
+#[test]
+fn a_service_of_one_container_is_that_container() {
+    let net = network(9, "moat", false);
+    let member = |id, name, of| endpoint(id, name, &net, &[("moat.member", of)]);
+    let ends = vec![
+        member(0, "s-lb-1", "s/lb"),
+        member(1, "s-web-1", "s/web"),
+        member(2, "s-web-2", "s/web"),
+    ];
+    let links = [("label:moat.member=s/lb", "label:moat.member=s/web:80/tcp")];
+    let picture = Picture::of(&world(vec![net.clone()], ends, &links), &[]);
+    let names: Vec<String> = picture.nodes.iter().map(|n| n.end.to_string()).collect();
+    assert_eq!(names, ["s-lb-1", "s-web-1", "s-web-2", "label:moat.member=s/web"]);
+    check(&picture);
+}
+
 /// Drawings to look at: `MOAT_DRAW=DIR cargo test drawings`.
 #[test]
 fn drawings_for_the_eye() {

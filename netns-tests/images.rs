@@ -205,7 +205,7 @@ fn defaults(mode: Mode) {
     );
     let out = world.moat(&words("run --rm --image rot -- true"));
     assert!(
-        out.code == 2 && out.stderr.contains("no image is named `rot`"),
+        out.code == 125 && out.stderr.contains("no image is named `rot`"),
         "{out:?}"
     );
     assert!(!world.moat(&["run", "--rm"]).ok());

@@ -47,6 +47,7 @@ mod images;
 mod input;
 mod isolation;
 mod isolation_rights;
+mod isolation_view;
 mod lab;
 mod links;
 mod names;
@@ -77,6 +78,7 @@ fn main() {
         input::STORIES,
         isolation::STORIES,
         isolation_rights::STORIES,
+        isolation_view::STORIES,
         fuzz::STORIES,
         runtime::STORIES,
         topology::STORIES,

@@ -243,7 +243,8 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
 }
 
 fn run(place: &Where, args: args::Run, dry: bool, p: &Printer) -> Result<i32> {
-    match ops::run::run(place, read::run(args)?, dry)? {
+    let mut note = |text: &str| p.say(format!("note: {text}"));
+    match ops::run::run(place, read::run(args)?, dry, &mut note)? {
         ops::run::Outcome::Ended(code) => Ok(code),
         ops::run::Outcome::Planned(plan) => planned(place, p, Some(plan)),
         ops::run::Outcome::Started { id, name } => {

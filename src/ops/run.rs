@@ -44,11 +44,14 @@ pub enum Outcome {
     Planned(Plan),
 }
 
+/// Is told, before the command starts, what the person should know and is no error.
+pub type Note<'a> = &'a mut dyn FnMut(&str);
+
 /// Runs a container.
 ///
 /// # Errors
 /// What failed; nothing of the container stays.
-pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
+pub fn run(place: &Where, mut request: Request, dry: bool, note: Note<'_>) -> Result<Outcome> {
     fault::reach_launcher();
     let mut moat = Moat::settled(place)?;
     let id = new_id()?;
@@ -68,7 +71,7 @@ pub fn run(place: &Where, mut request: Request, dry: bool) -> Result<Outcome> {
     let free = publish::check_free(&request.ports)
         .and_then(|()| classic::portmap::check_free(&mut moat, &request.ports));
     free.map_err(|e| e.while_doing(wanted.clone()))?;
-    start(&mut moat, &id, &name, &request, chosen).map_err(|e| e.while_doing(wanted))
+    start(&mut moat, &id, &name, &request, chosen, note).map_err(|e| e.while_doing(wanted))
 }
 
 /// Looks the image up, if there is one, and fills in what it says.
@@ -108,12 +111,17 @@ pub(super) fn complete(moat: &Moat, request: &mut Request, id: &str, name: &Name
 ///
 /// # Errors
 /// What failed; nothing of the container stays.
-pub(super) fn start_detached(moat: &mut Moat, name: &Name, mut request: Request) -> Result<()> {
+pub(super) fn start_detached(
+    moat: &mut Moat,
+    name: &Name,
+    mut request: Request,
+    note: Note<'_>,
+) -> Result<()> {
     request.spec.detach = true;
     let id = new_id()?;
     let chosen = choose(moat, &mut request)?;
     complete(moat, &mut request, &id, name);
-    begin(moat, &id, name, &request, chosen)
+    begin(moat, &id, name, &request, chosen, note)
         .map(drop)
         .map_err(|e| e.while_doing(format!("run `{name}`")))
 }
@@ -124,8 +132,9 @@ fn start(
     name: &Name,
     request: &Request,
     chosen: Option<image::Chosen>,
+    note: Note<'_>,
 ) -> Result<Outcome> {
-    let running = begin(moat, id, name, request, chosen)?;
+    let running = begin(moat, id, name, request, chosen, note)?;
     // Over the whole life of a foreground container the lock is free.
     moat.lock = None;
     if request.spec.detach {
@@ -147,6 +156,7 @@ fn begin(
     name: &Name,
     request: &Request,
     chosen: Option<image::Chosen>,
+    note: Note<'_>,
 ) -> Result<sandbox::Running> {
     let record = record(moat, id, name, request)?;
     moat.learn_host()?;
@@ -156,7 +166,7 @@ fn begin(
         Ok::<_, Error>((intent, network))
     })?;
     let (intent, network) = intent;
-    let running = match launch(moat, name, request, network.as_ref(), chosen) {
+    let running = match launch(moat, name, request, network.as_ref(), chosen, note) {
         Ok(running) => running,
         Err(e) => {
             let undone = undo(moat, &record);
@@ -265,6 +275,7 @@ fn launch(
     request: &Request,
     network: Option<&Network>,
     chosen: Option<image::Chosen>,
+    note: Note<'_>,
 ) -> Result<sandbox::Running> {
     fault::step("making its directories")?;
     remove::make_dirs(moat, &request.spec.id)?;
@@ -299,6 +310,7 @@ fn launch(
         });
     }
     fault::step("releasing the process")?;
+    launched.notes().iter().for_each(|text| note(text));
     let running = launched.release()?;
     moat.store.set_phase(name, Phase::Running, moat.me)?;
     Ok(running)

@@ -36,6 +36,7 @@ pub struct Launched {
     /// `None` once released.
     open: Option<Open>,
     spec: Spec,
+    notes: Vec<String>,
 }
 
 /// The launcher's ends.
@@ -62,7 +63,7 @@ pub fn launch(spec: &Spec) -> Result<Launched> {
     builder
         .create(&spec.layer)
         .map_err(|source| Error::path("creating the layer", &spec.layer, source))?;
-    let mut users = own_users(spec)?;
+    let (mut users, notes) = own_users(spec)?;
     step("user namespace")?;
     let (mut child, mut ours) = arrange(spec)?;
     child.users = users.as_ref().map(|(space, mapped)| (space, mapped));
@@ -90,6 +91,7 @@ pub fn launch(spec: &Spec) -> Result<Launched> {
         pid,
         open: Some(open),
         spec: spec.clone(),
+        notes,
     };
     step("cloned")?;
     if let Some((space, _)) = &mut users {
@@ -101,19 +103,24 @@ pub fn launch(spec: &Spec) -> Result<Launched> {
     Ok(launched)
 }
 
-/// A user namespace for the container, and what it sees of the host through it: `None` if it is not to have
-/// one, or cannot and need not.
-fn own_users(spec: &Spec) -> Result<Option<(UserSpace, Mapped)>> {
+/// A user namespace, and what a container in it sees of the host.
+type OwnUsers = Option<(UserSpace, Mapped)>;
+
+/// `None` if the container is not to have one, or cannot and need not. And what the person should know of it.
+fn own_users(spec: &Spec) -> Result<(OwnUsers, Vec<String>)> {
     if !users::wanted(spec) {
-        return Ok(None);
+        return Ok((None, vec![]));
     }
     let made = UserSpace::make(&spec.id).and_then(|space| {
         let mapped = Mapped::of(spec, &space)?;
         Ok((space, mapped))
     });
     match made {
-        Ok(made) => Ok(Some(made)),
-        Err(_) if spec.isolation.users == Users::Auto => Ok(None),
+        Ok((space, mut mapped)) => {
+            let notes = std::mem::take(&mut mapped.notes);
+            Ok((Some((space, mapped)), notes))
+        }
+        Err(error) if spec.isolation.users == Users::Auto => Ok((None, users::fallback(spec, &error))),
         Err(error) => Err(error),
     }
 }
@@ -263,6 +270,12 @@ impl Launched {
     pub fn ended(&self) -> bool {
         // A process lets go of its namespaces a moment before it is seen to have ended.
         process::wait_gone(self.pidfd(), Duration::from_millis(50)).unwrap_or(false)
+    }
+
+    /// What the person should know of how it was made, each in one line.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Lets the command start; returns once exec succeeded, or with the precise reason why not.

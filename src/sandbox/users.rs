@@ -195,6 +195,19 @@ pub(super) fn wanted(spec: &Spec) -> bool {
     }
 }
 
+/// What to say of a container that gets the host's ids for want of its own: nothing of what is so for every
+/// container here, which is what `doctor` tells.
+pub(super) fn fallback(spec: &Spec, error: &Error) -> Vec<String> {
+    match error {
+        Error::Path { path, .. } if path != Path::new("/") && !path.starts_with(&spec.layer) => {
+            vec![format!(
+                "it runs with the host's user ids: {error}; `--userns own` refuses instead"
+            )]
+        }
+        _ => vec![],
+    }
+}
+
 /// The first id of a container's range. Two containers may get the same one, which only lets them share the
 /// kernel's counters of what a user has open; what keeps them apart are the other namespaces.
 fn base_of(id: &str) -> u32 {
@@ -230,6 +243,25 @@ mod tests {
             assert_eq!(base % COUNT, 0);
             assert!(base >= FIRST && base + COUNT <= 0x7000_0000, "{base:#x}");
         }
+    }
+
+    #[test]
+    fn only_what_concerns_one_container_is_said() {
+        let spec = Spec {
+            layer: "/var/lib/moat/layer".into(),
+            ..Spec::default()
+        };
+        let of = |path: &str| Error::path("shifting the owners below", path, nix::errno::Errno::EINVAL);
+        for path in ["/", "/var/lib/moat/layer", "/var/lib/moat/layer/parts/x"] {
+            assert_eq!(fallback(&spec, &of(path)), [""; 0], "{path}");
+        }
+        let said = fallback(&spec, &of("/srv/nfs"));
+        assert!(
+            matches!(&said[..], [one] if one.contains("`/srv/nfs`") && one.contains("--userns own")),
+            "{said:?}"
+        );
+        let kernel = Error::system("creating the user namespace", nix::errno::Errno::ENOSPC);
+        assert_eq!(fallback(&spec, &kernel), [""; 0]);
     }
 
     #[test]

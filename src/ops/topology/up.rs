@@ -347,23 +347,31 @@ fn start_one(moat: &mut Moat, start: Start, tell: Tell<'_>) -> Result<()> {
         take_away(moat, &start.name)?;
     }
     let role = start.role.name;
-    if let Err(e) = run::start_detached(moat, &start.name, start.request) {
+    let name = start.name.clone();
+    let mut note = |text: &str| {
+        tell(&Event::Warning {
+            text: format!("`{name}`: {text}"),
+        });
+    };
+    if let Err(e) = run::start_detached(moat, &start.name, start.request, &mut note) {
         let e = e.while_doing(format!("start service `{role}`"));
         let Some(before) = before.filter(|b| b.ran) else {
             return Err(e);
         };
-        return Err(match run::start_detached(moat, &start.name, before.request) {
-            Ok(()) => {
-                tell(&Event::Restored {
-                    name: start.name.clone(),
-                });
-                e.noting(&format!("`{}` was started again as it was before", start.name))
-            }
-            Err(also) => e.noting(&format!(
-                "`{}` could not be started again either: {also}",
-                start.name
-            )),
-        });
+        return Err(
+            match run::start_detached(moat, &start.name, before.request, &mut note) {
+                Ok(()) => {
+                    tell(&Event::Restored {
+                        name: start.name.clone(),
+                    });
+                    e.noting(&format!("`{}` was started again as it was before", start.name))
+                }
+                Err(also) => e.noting(&format!(
+                    "`{}` could not be started again either: {also}",
+                    start.name
+                )),
+            },
+        );
     }
     tell(&Event::Started {
         name: start.name,

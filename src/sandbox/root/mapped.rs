@@ -4,15 +4,17 @@
 //! that cannot show owners shifted (`mount_setattr(2)`) can still be answered by doing without. The child puts
 //! them where it wants them.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::super::error::{Error, Result};
-use super::super::spec::Spec;
+use super::super::spec::{Spec, Users, Volume};
 use super::super::syscall;
 use super::super::users::UserSpace;
 use super::{overlay, submounts};
@@ -21,8 +23,10 @@ use super::{overlay, submounts};
 pub struct Mapped {
     /// Lower directories and layers, by their path on the host.
     dirs: Vec<(PathBuf, OwnedFd)>,
-    /// In the order of the volumes.
-    volumes: Vec<OwnedFd>,
+    /// In the order of the volumes; `None` is shown as it is.
+    volumes: Vec<Option<OwnedFd>>,
+    /// What the person should know.
+    pub notes: Vec<String>,
 }
 
 impl Mapped {
@@ -41,13 +45,23 @@ impl Mapped {
         if let Ok(fd) = map(&spec.dir, space.fd(), false) {
             dirs.push((spec.dir.clone(), fd));
         }
-        let volume = |path: &Path| {
+        let mut notes = Vec::new();
+        let volumes = spec.volumes.iter().map(|wanted| {
+            let path = &wanted.src;
             // What is mounted below may be of another kind than the volume itself.
-            map(path, space.fd(), true).or_else(|_| map(path, space.fd(), false))
-        };
-        let volumes = spec.volumes.iter().map(|wanted| volume(&wanted.src));
+            let mapped = map(path, space.fd(), true).or_else(|_| map(path, space.fd(), false));
+            if mapped.is_err() && may_be_unshifted(spec, wanted) {
+                let path = path.display();
+                notes.push(format!(
+                    "the owners below `{path}` are `nobody` in the container, which reads what everybody \
+                     may: its file system cannot show owners shifted; `--userns own` refuses instead"
+                ));
+                return Ok(None);
+            }
+            mapped.map(Some)
+        });
         let volumes = volumes.collect::<Result<_>>()?;
-        Ok(Self { dirs, volumes })
+        Ok(Self { dirs, volumes, notes })
     }
 
     /// Whether what is at `path` can be mapped.
@@ -57,7 +71,9 @@ impl Mapped {
 
     pub fn fds(&self) -> Vec<i32> {
         let dirs = self.dirs.iter().map(|(_, fd)| fd);
-        dirs.chain(&self.volumes).map(AsRawFd::as_raw_fd).collect()
+        dirs.chain(self.volumes.iter().flatten())
+            .map(AsRawFd::as_raw_fd)
+            .collect()
     }
 
     /// The mapped view of a directory of the host.
@@ -69,7 +85,7 @@ impl Mapped {
     }
 
     pub fn volume(&self, number: usize) -> Option<&OwnedFd> {
-        self.volumes.get(number)
+        self.volumes.get(number).and_then(Option::as_ref)
     }
 
     /// Attaches the directories on `place`, on top of one another: before Linux 6.15 neither an overlay nor a
@@ -85,6 +101,16 @@ impl Mapped {
         }
         Ok(())
     }
+}
+
+/// Whether a volume that cannot be shifted can be shown as it is: to be read, by whoever it is. What is to be
+/// written needs its owner, whom the container's root would not be.
+fn may_be_unshifted(spec: &Spec, volume: &Volume) -> bool {
+    let readable = |meta: fs::Metadata| {
+        let others = if meta.is_dir() { 0o005 } else { 0o004 };
+        meta.mode() & others == others
+    };
+    volume.read_only && spec.isolation.users == Users::Auto && fs::metadata(&volume.src).is_ok_and(readable)
 }
 
 fn map(path: &Path, userns: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {

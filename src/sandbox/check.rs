@@ -32,7 +32,9 @@ pub fn prepare(spec: &Spec) -> Result<()> {
             for path in share {
                 std::fs::metadata(path).map_err(|source| Error::path("sharing", path, source))?;
             }
-            Files::of_this_root()?.resolve(spec.user.as_deref())?;
+            if !is_covered(spec) {
+                Files::of_this_root()?.resolve(spec.user.as_deref())?;
+            }
             command_on_host(spec)?;
         }
         Root::Dir(dir) => directory("opening the root", dir)?,
@@ -63,14 +65,18 @@ fn directory(what: &str, path: &Path) -> Result<()> {
     }
 }
 
+/// Whether something may be mounted over what the host has.
+fn is_covered(spec: &Spec) -> bool {
+    !spec.volumes.is_empty() || !spec.tmpfs.is_empty()
+}
+
 /// A command of the host view is the host's, unless something is mounted over it. Whether it may be executed
 /// only the child can tell, as the user it becomes.
 fn command_on_host(spec: &Spec) -> Result<()> {
-    let covered = !spec.volumes.is_empty() || !spec.tmpfs.is_empty();
     let Some(name) = spec.command.first() else {
         return Err(Error::NoCommand);
     };
-    if covered || name.contains('/') {
+    if is_covered(spec) || name.contains('/') {
         return Ok(());
     }
     let path = spec

@@ -45,12 +45,11 @@ pub(super) fn isolate() -> Result<()> {
 /// Builds the tree; [`enter`] makes it `/`. `base` is the host's id of the container's root.
 pub(super) fn build(spec: &Spec, mapped: Option<&Mapped>, base: u32) -> Result<Built> {
     let tree = overlay::mount_root(spec, mapped)?;
-    let accounts = Files::of(&tree);
     kernel_file_systems(&tree)?;
     device::fill(&tree, base)?;
     // An image says itself what is below /run and /tmp.
     if spec.read_only || !matches!(spec.root, Root::Layers { .. }) {
-        scratch(&tree, &accounts, base)?;
+        scratch(&tree, base)?;
     }
     if let Root::Host { share } = &spec.root {
         mask::secrets(spec, &tree, share, mapped)?;
@@ -71,6 +70,8 @@ pub(super) fn build(spec: &Spec, mapped: Option<&Mapped>, base: u32) -> Result<B
         device::extra(&tree, wanted, base)?;
     }
     mask::kernel(&tree)?;
+    // Only now: the files with the names may be volumes.
+    let accounts = Files::of(&tree);
     Ok(Built { tree, accounts })
 }
 
@@ -146,7 +147,7 @@ fn kernel_file_systems(tree: &Tree) -> Result<()> {
     )
 }
 
-fn scratch(tree: &Tree, accounts: &Files, base: u32) -> Result<()> {
+fn scratch(tree: &Tree, base: u32) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     fresh(
         tree,
@@ -172,6 +173,6 @@ fn scratch(tree: &Tree, accounts: &Files, base: u32) -> Result<()> {
         data: "mode=1777,size=5m",
     };
     fresh(tree, Path::new("/run/lock"), &lock)?;
-    tmpfiles::create(tree, accounts, base);
+    tmpfiles::create(tree, &Files::of(tree), base);
     Ok(())
 }

@@ -10,9 +10,11 @@ use super::case;
 
 pub fn every_cell() -> Result<(), Failed> {
     let (mut cases, mut rows, mut wrong) = (0, 0, vec![]);
+    // For each group: cases, cells, wrong ones.
+    let mut groups: BTreeMap<String, [usize; 3]> = BTreeMap::new();
     for dir in case::directories() {
         let case = case::case(dir);
-        let engine = &case.engine;
+        let (engine, before) = (&case.engine, wrong.len());
         let served = |id| engine.cluster.pod(id).services();
         let matrix: BTreeMap<_, _> = cells(engine, &Family::BOTH, &served, &mut |_, _| {})
             .into_iter()
@@ -41,7 +43,18 @@ pub fn every_cell() -> Result<(), Failed> {
             }
             rows += 1;
         }
+        let group = case.name.split('-').nth(1).unwrap_or_default().to_owned();
+        let count = groups.entry(group).or_default();
+        *count = [
+            count[0] + 1,
+            count[1] + case.rows.len(),
+            count[2] + wrong.len() - before,
+        ];
         cases += 1;
+    }
+    println!("{:10} {:>6} {:>8} {:>6}", "group", "cases", "cells", "wrong");
+    for (group, [cases, cells, wrong]) in groups {
+        println!("{group:10} {cases:>6} {cells:>8} {wrong:>6}");
     }
     println!("{cases} cases, {rows} cells, {} wrong", wrong.len());
     if wrong.is_empty() && cases >= 400 {

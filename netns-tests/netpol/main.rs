@@ -14,6 +14,9 @@
 
 mod case;
 mod cells;
+mod cli;
+mod sequences;
+mod why;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -23,6 +26,18 @@ fn main() {
     let trial = |name: &str, test: fn() -> Result<(), libtest_mimic::Failed>| {
         Trial::test(name, test).with_ignored_flag(folder.is_none())
     };
-    let trials = vec![trial("netpol::every_cell_is_as_expected", cells::every_cell)];
+    let trials = vec![
+        Trial::test("cli::what_is_expected_is_judged", cli::test_and_expect),
+        Trial::test("cli::tests_of_netassert_are_read", cli::netassert),
+        Trial::test("cli::reasons_and_changes_are_named", cli::why_and_diff),
+        Trial::test("cli::what_is_wrong_is_said_with_its_place", cli::wrong_input),
+        Trial::test("cli::lint_finds_what_people_get_wrong", cli::lint),
+        trial("netpol::every_cell_is_as_expected", cells::every_cell),
+        trial(
+            "netpol::every_step_of_sequences_is_as_expected",
+            sequences::every_step,
+        ),
+        trial("netpol::what_is_named_decides", why::what_is_named_decides),
+    ];
     libtest_mimic::run(&args, trials).exit();
 }

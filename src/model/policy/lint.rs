@@ -87,7 +87,11 @@ fn peers(engine: &Engine, policy: &Policy, id: RuleId, say: Say<'_>) {
                         Namespaces::Own(name) => format!("namespace `{name}`"),
                         Namespaces::Selected(s) => format!("namespaces {s}"),
                     };
-                    let what = format!("{title} names nobody: no pod is {} in {whose}", pods.pods);
+                    let what = if pods.pods.is_everything() {
+                        format!("{title} names nobody: no pod is in {whose}")
+                    } else {
+                        format!("{title} names nobody: no pod in {whose} is {}", pods.pods)
+                    };
                     let hint = "a podSelector alone looks in the policy's own namespace";
                     say(*pos, "peer-nobody", what, hint);
                 }

@@ -13,6 +13,8 @@ mod expect;
 mod label;
 mod lint;
 mod matrix;
+#[cfg(test)]
+mod oracle;
 mod read;
 mod rule;
 mod set;

@@ -14,6 +14,8 @@ mod outside;
 mod peer;
 mod pod;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -19,14 +19,15 @@ NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-o
           podman=podman crun=crun conmon=conmon containerd=containerd runc=runc go=golang-go \
           /usr/share/gocode/src/github.com/containernetworking/cni=golang-github-appc-cni-dev
 
-# What the example in docs/examples/shop runs beside these, and reads its file with.
+# What the example in docs/examples/shop runs beside these, and what its demo reads its file with.
 SHOP := haproxy=haproxy etcd=etcd-server etcdctl=etcd-client psql=postgresql-client \
-        /usr/lib/postgresql/15/bin=postgresql-15 /usr/lib/python3/dist-packages/yaml=python3-yaml
+        /usr/lib/postgresql=postgresql /usr/lib/python3/dist-packages/yaml=python3-yaml
+NEEDED += $(SHOP)
 
-.PHONY: help build deps deny-tool test lint unit netns fuzz soak-run demo demo-shop bench man completions install uninstall clean
+.PHONY: help build deps deny-tool test lint unit netns netpol fuzz soak-run demo demo-shop bench man completions install uninstall clean
 
 help:            ## this list
-	@awk -F ': *[a-z -]*## ' '/^[a-z-]+:.*##/ { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':[a-z -]*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build:           ## the release binary, target/release/moat
 	$(CARGO) build --release --locked
@@ -67,7 +68,6 @@ soak-run: deps   ## `run --rm -- /bin/true` RUNS=1000 times: no hang, nothing le
 demo: deps build ## the main job on real programs, in a private network namespace
 	@bash docs/demo/demo $(MOAT)
 
-demo-shop: NEEDED += $(SHOP)
 demo-shop: deps build ## ten real servers from one Compose file, tried with packets; draws target/shop.svg
 	@bash docs/demo/demo-shop $(MOAT) target/shop.svg
 

@@ -57,6 +57,7 @@ mod plugin;
 mod pods;
 mod ports;
 mod runtime;
+mod shop;
 mod supervise;
 mod topology;
 mod trace;
@@ -82,6 +83,7 @@ fn main() {
         fuzz::STORIES,
         runtime::STORIES,
         topology::STORIES,
+        shop::STORIES,
         images::STORIES,
         copies::STORIES,
         supervise::STORIES,

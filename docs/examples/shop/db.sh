@@ -1,7 +1,7 @@
 #!/bin/sh
 # The primary: makes its cluster at the first start, and comes up with it at each further one.
 set -eu
-PATH=/usr/lib/postgresql/15/bin:$PATH
+for programs in /usr/lib/postgresql/*/bin; do PATH=$programs:$PATH; done
 data=/var/lib/postgresql/shop
 if [ ! -s "$data/PG_VERSION" ]; then
     initdb --auth trust --no-sync -D "$data" >/dev/null

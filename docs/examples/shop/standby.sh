@@ -1,7 +1,7 @@
 #!/bin/sh
 # The standby: copies the primary when it can, then follows it.
 set -eu
-PATH=/usr/lib/postgresql/15/bin:$PATH
+for programs in /usr/lib/postgresql/*/bin; do PATH=$programs:$PATH; done
 data=/var/lib/postgresql/shop
 if [ ! -s "$data/PG_VERSION" ]; then
     until pg_isready -q -h db; do sleep 0.1; done

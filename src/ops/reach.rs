@@ -13,7 +13,7 @@ use super::probe::{self, Shot};
 use crate::model::{Endpoint, Family, Flow, Name, Party, Ports, Proto, Service, World, decide};
 
 /// Probes that wait at the same time: what is closed is waited for.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 128;
 
 /// What to look at.
 #[derive(Clone, Debug)]

@@ -48,8 +48,12 @@ fn status(c: &list::View) -> String {
     notes.extend(c.health.map(|h| h.as_str().to_owned()));
     if c.restarting {
         notes.push("restarting".to_owned());
-    } else if c.restarts > 0 {
-        notes.push(format!("restarted {} times", c.restarts));
+    } else {
+        match c.restarts {
+            0 => {}
+            1 => notes.push("restarted once".to_owned()),
+            n => notes.push(format!("restarted {n} times")),
+        }
     }
     if notes.is_empty() {
         return c.status.to_owned();

@@ -56,6 +56,7 @@ mod parallel;
 mod plugin;
 mod pods;
 mod ports;
+mod roots;
 mod runtime;
 mod shop;
 mod supervise;
@@ -99,6 +100,7 @@ fn main() {
         chain_keys::STORIES,
         chain_ends::STORIES,
         bystanders::STORIES,
+        roots::STORIES,
         chain_faults::STORIES,
         clients::STORIES,
         cni_many::STORIES,

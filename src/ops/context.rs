@@ -1,7 +1,6 @@
 //! One command's hold on a world: its store, its kernel, its lock, and where things are.
 
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +8,7 @@ use super::error::{Error, Result};
 use super::fault;
 use super::lock::{Lock, Locks};
 use crate::kernel::Kernel;
-use crate::kernel::linux::Linux;
+use crate::kernel::linux::{Holder, Linux};
 use crate::model::{Family, World};
 use crate::plan::{Machine, Names, Object, Place, Plan};
 use crate::store::{self, Store};
@@ -68,13 +67,13 @@ impl Moat {
         make_dir(&dir)?;
         clear_other_boot(&dir, &boot)?;
         mark_namespace(&dir)?;
-        let number = world_number(&root);
-        let names = Names::of_world(number);
+        let names = names_of(&root);
         let store = Store::open(&dir, &boot)?;
-        let kernel = Linux::new(names.clone(), dir.join("router"))?;
-        let data = place.data.join(data_name(&boot, number, &cookie));
+        let mut kernel = Linux::new(names.clone(), dir.join("router"))?;
+        let data = place.data.join(data_name(&boot, &names, &cookie));
         let traces = [dir.join("router"), dir.join("containers"), data.join("layers")];
-        if store.fresh && traces.iter().any(|t| t.exists()) {
+        let made = holds_objects(&store, &mut kernel, &names, &root)?;
+        if store.fresh && (made || traces.iter().any(|t| t.exists())) {
             // A database was lost with what it knew: the next settling removes what is left.
             store.intend("begin anew where a world was", 0, 0)?;
         }
@@ -255,22 +254,35 @@ pub(super) fn netns_cookie() -> String {
 }
 
 /// The directory of a world's layers: two roots may share one place for data.
-pub(super) fn data_name(boot: &str, number: u16, cookie: &str) -> String {
-    format!("{}-{number:04x}-{cookie}", &boot[..8])
+fn data_name(boot: &str, names: &Names, cookie: &str) -> String {
+    format!("{}-{}-{cookie}", &boot[..8], names.owner)
 }
 
-/// 0 for the default root, else a number from the path: what keeps two roots' names apart.
-pub(super) fn world_number(root: &Path) -> u16 {
-    if root == Path::new(DEFAULT_ROOT) {
-        return 0;
+/// How the world of a state root names things.
+pub(super) fn names_of(root: &Path) -> Names {
+    Names::of_root(root, Path::new(DEFAULT_ROOT))
+}
+
+/// Whether a world that knows of nothing in the kernel has something there: its root was lost.
+/// Refuses what another root made, which has the same names by chance: it would pass for ours.
+fn holds_objects(store: &Store, kernel: &mut Linux, names: &Names, root: &Path) -> Result<bool> {
+    if names.are_unique() && !store.fresh || store.meta("live")?.is_some() {
+        return Ok(false);
     }
-    // FNV-1a; only spread matters.
-    let hash = root.as_os_str().as_bytes().iter().fold(0x811c_9dc5_u32, |h, b| {
-        (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
-    });
-    // Multiples of 4 below 0xfe00, not 0: each has an uplink subnet of its own.
-    let n = (hash ^ (hash >> 16)) % (0xfe00 / 4 - 1) + 1;
-    u16::try_from(n * 4).unwrap_or(4)
+    match kernel.holder()? {
+        Holder::Nobody => Ok(false),
+        Holder::Us => Ok(true),
+        // What an older moat made, or a command that died, may not say whose it is.
+        Holder::Another if names.are_unique() || !store.intents()?.is_empty() => Ok(true),
+        Holder::Another => Err(Error::Refused {
+            what: format!(
+                "the names that {} has in the kernel, `{}…`, are in use by another state root",
+                root.display(),
+                names.prefix
+            ),
+            hint: "choose another path for --root (or MOAT_ROOT): the names come from it".into(),
+        }),
+    }
 }
 
 /// Moves a database that cannot be read out of the way. Where it is then.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
-use super::context::{Where, netns_cookie, state, world_number};
+use super::context::{Where, names_of, netns_cookie, state};
 use super::error::Result;
 use crate::sandbox;
 use crate::store;
@@ -33,15 +33,15 @@ pub fn old_worlds(place: &Where) -> Result<usize> {
         }
     }
     let root = place.root.canonicalize().map_err(|e| state(&place.root, e))?;
-    let own = format!("{:04x}", world_number(&root));
+    let own = names_of(&root).owner;
     for entry in std::fs::read_dir(&place.data).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let mut words = name.to_str().unwrap_or_default().splitn(3, '-');
-        let (Some(when), Some(number), Some(cookie)) = (words.next(), words.next(), words.next()) else {
+        let (Some(when), Some(owner), Some(cookie)) = (words.next(), words.next(), words.next()) else {
             continue;
         };
         // Other roots look after their own worlds.
-        let gone = number == own && !root.join(cookie).exists();
+        let gone = owner == own && !root.join(cookie).exists();
         if when.len() == 8 && (when != &boot[..8] || gone) {
             sandbox::remove_tree(&entry.path()).map_err(|e| state(&entry.path(), e))?;
             removed += 1;

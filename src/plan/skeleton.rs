@@ -26,6 +26,7 @@ pub fn ruleset(which: Ruleset, at: &Place, names: &Names) -> String {
     let values = [
         ("p", names.prefix.clone()),
         ("table", names.table.clone()),
+        ("owner", names.owner_word()),
         ("in", format!("{MARK_IN:#010x}")),
         ("out", format!("{MARK_OUT:#010x}")),
         ("unmark", format!("{:#010x}", !(MARK_IN | MARK_OUT))),

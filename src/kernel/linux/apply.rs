@@ -145,7 +145,10 @@ impl Linux {
                     step,
                 );
             }
-            Object::Bridge { at, name, mac, mtu } => links::add_bridge(self.rtnl(at)?, name, *mac, *mtu),
+            Object::Bridge { at, name, mac, mtu } => {
+                let owner = self.alias(at);
+                links::add_bridge(self.rtnl(at)?, name, *mac, *mtu, owner.as_deref())
+            }
             Object::BridgePort { at, port, bridge } => links::add_port(self.rtnl(at)?, port, bridge),
             Object::ClosedPort { at, port, bridge } => links::close_port(self.rtnl(at)?, port, bridge),
             Object::Rule { at, .. } => routing::add_rule(self.rtnl(at)?, &rule(object)),

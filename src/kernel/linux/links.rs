@@ -47,9 +47,17 @@ pub(super) fn add_pair(here: &mut Rtnl, name: &str, peer: &Peer<'_>, mtu: u32) -
     here.change(Message::NewLink(outer), Mode::Create)
 }
 
-/// Gives an end of a pair its MTU and MAC, and no addresses of its own making.
-pub(super) fn set_end(here: &mut Rtnl, name: &str, mac: Option<Mac>, mtu: u32) -> io::Result<()> {
+/// Gives an end of a pair its MTU, MAC and alias, and no addresses of its own making.
+pub(super) fn set_end(
+    here: &mut Rtnl,
+    name: &str,
+    mac: Option<Mac>,
+    mtu: u32,
+    alias: Option<&str>,
+) -> io::Result<()> {
     let mut message = named(name);
+    let alias = alias.map(|a| LinkAttribute::IfAlias(a.to_owned()));
+    message.attributes.extend(alias);
     message
         .attributes
         .extend([LinkAttribute::Mtu(mtu), no_generation()]);
@@ -61,7 +69,13 @@ pub(super) fn set_end(here: &mut Rtnl, name: &str, mac: Option<Mac>, mtu: u32) -
 
 /// Makes a bridge, or makes an existing one like this. The MTU is set afterwards: one that
 /// was only created with it falls back to 1500 when its last port leaves (`br_mtu_auto_adjust`).
-pub(super) fn add_bridge(here: &mut Rtnl, name: &str, mac: Mac, mtu: u32) -> io::Result<()> {
+pub(super) fn add_bridge(
+    here: &mut Rtnl,
+    name: &str,
+    mac: Mac,
+    mtu: u32,
+    alias: Option<&str>,
+) -> io::Result<()> {
     let mut message = named(name);
     message.attributes.extend([
         LinkAttribute::Address(mac.0.to_vec()),
@@ -88,7 +102,7 @@ pub(super) fn add_bridge(here: &mut Rtnl, name: &str, mac: Mac, mtu: u32) -> io:
         }
         other => other?,
     }
-    set_end(here, name, None, mtu)
+    set_end(here, name, None, mtu, alias)
 }
 
 /// Puts a port into its bridge and closes it: isolated, locked, learning and flooding nothing.

@@ -15,6 +15,7 @@ mod farewell;
 pub mod foreign;
 mod guest;
 mod has;
+mod holder;
 mod identity;
 pub mod limit;
 mod links;
@@ -48,6 +49,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::{Flows, PortFlow};
 pub use self::guest::{Guest, OtherEnd};
+pub use self::holder::Holder;
 pub use self::identity::{cookie_of, netns_cookie};
 pub use self::loopback::loopback_up;
 use self::namespace::Namespace;

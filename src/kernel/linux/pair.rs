@@ -54,11 +54,15 @@ impl Linux {
                 thread::sleep(POLL);
             }
         }
-        let (mac, mtu) = (pair.mac, pair.mtu);
-        for (at, name, mac) in [(pair.there, pair.inner, mac), (pair.at, pair.outer, None)] {
+        let owner = self.alias(pair.at);
+        let ends = [
+            (pair.there, pair.inner, pair.mac, None),
+            (pair.at, pair.outer, None, owner.as_deref()),
+        ];
+        for (at, name, mac, alias) in ends {
             let rtnl = self.rtnl(at)?;
             rtnl.forget_name(name);
-            links::set_end(rtnl, name, mac, mtu).map_err(failed(step))?;
+            links::set_end(rtnl, name, mac, pair.mtu, alias).map_err(failed(step))?;
         }
         Ok(())
     }

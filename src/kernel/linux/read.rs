@@ -32,6 +32,7 @@ const PRIORITIES: u32 = 16;
 pub(super) struct Iface {
     pub index: u32,
     pub name: String,
+    pub alias: String,
     pub mac: Option<Mac>,
     pub mtu: u32,
     pub up: bool,
@@ -66,6 +67,7 @@ pub(super) fn iface(link: &LinkMessage) -> Iface {
     let mut out = Iface {
         index: link.header.index,
         name: String::new(),
+        alias: String::new(),
         mac: None,
         mtu: 0,
         up: link.header.flags.contains(LinkFlags::Up),
@@ -79,6 +81,7 @@ pub(super) fn iface(link: &LinkMessage) -> Iface {
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(n) => out.name.clone_from(n),
+            LinkAttribute::IfAlias(a) => out.alias.clone_from(a),
             LinkAttribute::Address(a) => out.mac = a.as_slice().try_into().ok().map(Mac),
             LinkAttribute::Mtu(m) => out.mtu = *m,
             LinkAttribute::Link(i) => peer = Some(*i),

@@ -15,6 +15,7 @@ pub const STORIES: &[Story] = &[
     own("input::no_space", no_space),
     own("input::read_only", read_only),
     own("input::broken_database", broken_database),
+    own("input::other_layouts", other_layouts),
     own("input::lost_root", lost_root),
 ];
 
@@ -217,20 +218,32 @@ fn broken_database(mode: Mode) {
         is_anew(&world, x.pid, what);
         world.ok(&words("run --rm -- true"));
     }
-    // What a newer moat wrote is left to it.
+}
+
+/// What a newer moat wrote is left to it; what an older one wrote is ended when that is asked for.
+fn other_layouts(mode: Mode) {
     let world = World::new(mode);
-    world.idle("x", &[]);
+    let x = world.idle("x", &[]);
     let path = world.dir().join("state.db");
-    let newer = |n: i64| {
-        let db = rusqlite::Connection::open(&path).expect("opens");
-        db.pragma_update(None, "user_version", n).expect("writes");
-    };
-    newer(99);
-    for line in ["ps", "fsck --fix"] {
-        refuses(&world.moat(&words(line)), 2, "newer", line);
+    let db = || rusqlite::Connection::open(&path).expect("opens");
+    let layout: i64 = db()
+        .query_row("PRAGMA user_version", [], |r| r.get(0))
+        .expect("reads");
+    let becomes = |n: i64| db().pragma_update(None, "user_version", n).expect("writes");
+    becomes(layout + 1);
+    for line in ["ps", "run --rm -- true", "fsck --fix"] {
+        refuses(&world.moat(&words(line)), failed(line), "newer", line);
     }
-    newer(1);
+    becomes(layout);
     assert!(world.exec("x", &["true"]).ok());
+    becomes(layout - 1);
+    for line in ["ps", "run --rm -- true"] {
+        refuses(&world.moat(&words(line)), failed(line), "older", line);
+    }
+    assert!(alive(x.pid), "nothing is ended before it is asked for");
+    world.ok(&["fsck", "--fix"]);
+    is_anew(&world, x.pid, "an older layout");
+    world.ok(&words("run --rm -- true"));
     world.is_clean();
 }
 

@@ -207,6 +207,11 @@ fn store_hint(e: &store::Error) -> String {
         }
         E::PortTaken { holder, .. } => format!("choose another host port, or `moat rm -f {holder}`"),
         E::Newer { .. } => "use the newer moat, or `--root DIR` for a world of its own".into(),
+        E::Older { .. } => {
+            "`moat rm --all` of the older moat ends all in good order; `moat fsck --fix` sets the \
+                            database aside, ends what it knew of, and begins anew"
+                .into()
+        }
         e if e.is_broken() => "`moat fsck --fix` sets it aside, ends what it knew of, and begins anew".into(),
         E::Database { .. } | E::Record { .. } | E::Directory { .. } => {
             "is the disk full or read-only? `df` and `mount` tell".into()

@@ -38,12 +38,12 @@ impl Error {
         )
     }
 
-    /// Whether the database itself is broken, so that only a new one helps.
+    /// Whether the database itself is broken or out of date, so that only a new one helps.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         use rusqlite::ErrorCode as C;
         match self {
-            Self::Record { .. } => true,
+            Self::Record { .. } | Self::Older { .. } => true,
             Self::Database { source, .. } => matches!(
                 source.sqlite_error_code(),
                 Some(C::NotADatabase | C::DatabaseCorrupt | C::CannotOpen | C::TypeMismatch | C::Unknown)
@@ -62,6 +62,10 @@ pub enum Error {
     Directory { path: String, source: std::io::Error },
     #[error("the state database {path} was written by a newer moat (layout {found}, this one knows {known})")]
     Newer { path: String, found: i64, known: i64 },
+    #[error(
+        "the state database {path} was written by an older moat (layout {found}, this one wants {known})"
+    )]
+    Older { path: String, found: i64, known: i64 },
     #[error("a record in {path} cannot be read: {detail}")]
     Record { path: String, detail: String },
     #[error("the name `{name}` is taken")]

@@ -1,5 +1,6 @@
 //! Opening the database, and transactions.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::Error;
 
-const LAYOUT: i64 = 1;
+/// The number of what `schema.sql` says: another number with every change of it. State lives no
+/// longer than a boot, so another layout is refused instead of being converted.
+pub(super) const LAYOUT: i64 = 2;
 
 /// How long a process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,22 +27,19 @@ impl Store {
     /// Opens `DIR/state.db`, making directory and database if they are missing.
     ///
     /// # Errors
-    /// When the directory cannot be made, or the file is no database of ours.
+    /// When the directory cannot be made, or the file is no database of ours, or of another layout.
     pub fn open(dir: &Path, boot: &str) -> Result<Self, Error> {
         let path = dir.join("state.db");
         let mut store = Self::connect(&path)?;
         if store.layout()? == 0 {
             store.fresh = store.create(boot)?;
         }
-        let found = store.layout()?;
-        if found > LAYOUT {
-            return Err(Error::Newer {
-                path: path.display().to_string(),
-                found,
-                known: LAYOUT,
-            });
+        let (path, found, known) = (path.display().to_string(), store.layout()?, LAYOUT);
+        match found.cmp(&known) {
+            Ordering::Equal => Ok(store),
+            Ordering::Greater => Err(Error::Newer { path, found, known }),
+            Ordering::Less => Err(Error::Older { path, found, known }),
         }
-        Ok(store)
     }
 
     fn connect(path: &Path) -> Result<Self, Error> {

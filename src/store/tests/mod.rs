@@ -2,6 +2,7 @@
 
 mod addresses;
 mod around;
+mod layout;
 mod records;
 
 use std::collections::BTreeMap;

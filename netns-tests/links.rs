@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Story, everywhere, own};
+use crate::harness::{Story, dir, everywhere, own};
 use crate::net::{Ns, until};
 use crate::walls::{FROM_OTHERS, gateway_mac};
 use crate::world::{FAMILIES, Mode, World};
@@ -53,6 +53,32 @@ fn matrix(mode: Mode) {
     assert_eq!(one["cells"].as_array().map(Vec::len), Some(12), "{one}");
     assert!(one["cells"][0]["observed"].is_null());
     assert_eq!(world.moat(&["reach", "--net", "nope"]).code, 2);
+    page_of(&world);
+}
+
+/// The page says the same as the matrix, with reasons.
+fn page_of(world: &World) {
+    let file = dir().join("reach.html");
+    world.ok(&["reach", "--probe", "--html", file.to_str().expect("a plain name")]);
+    let page = std::fs::read_to_string(&file).expect("the page");
+    let data = page.split_once("id=\"data\">").expect("its data").1;
+    let data = data.split_once("</script>").expect("their end").0;
+    let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+    let numbers = data["cells"].as_array().expect("cells");
+    assert_eq!(numbers.len(), 36 * 6);
+    // Flags: decided 1, probed 2, arrived 4.
+    let flags: Vec<u64> = numbers
+        .iter()
+        .skip(3)
+        .step_by(6)
+        .filter_map(|n| n.as_u64())
+        .collect();
+    assert_eq!(flags.iter().filter(|f| **f == 7).count(), 10, "{flags:?}");
+    assert_eq!(flags.iter().filter(|f| **f == 2).count(), 26, "{flags:?}");
+    assert!(
+        data["texts"].to_string().contains("no link from `a` to `c`"),
+        "{data}"
+    );
 }
 
 pub fn any(family: u8) -> &'static str {

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-const SHOP: &str = "\
+pub const SHOP: &str = "\
 apiVersion: v1
 kind: Pod
 metadata: {name: web, namespace: shop, labels: {app: web}}
@@ -35,22 +35,22 @@ spec:
     - port: 80
 ";
 
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         Self(dir)
     }
 
-    fn with(self, name: &str, text: &str) -> Self {
+    pub fn with(self, name: &str, text: &str) -> Self {
         std::fs::write(self.0.join(name), text).unwrap();
         self
     }
 
-    fn moat(&self, words: &[&str]) -> Output {
+    pub fn moat(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_moat"));
         command
             .current_dir(&self.0)
@@ -68,7 +68,7 @@ impl Drop for Folder {
 }
 
 #[track_caller]
-fn is(out: &Output, code: i32, texts: &[&str]) {
+pub fn is(out: &Output, code: i32, texts: &[&str]) {
     let all = format!(
         "{}{}",
         String::from_utf8_lossy(&out.stdout),

@@ -15,6 +15,7 @@
 mod case;
 mod cells;
 mod cli;
+mod reports;
 mod sequences;
 mod why;
 
@@ -32,6 +33,11 @@ fn main() {
         Trial::test("cli::reasons_and_changes_are_named", cli::why_and_diff),
         Trial::test("cli::what_is_wrong_is_said_with_its_place", cli::wrong_input),
         Trial::test("cli::lint_finds_what_people_get_wrong", cli::lint),
+        Trial::test("reports::junit_has_the_right_counts", reports::junit),
+        Trial::test("reports::a_page_gives_reasons_to_a_click", reports::page)
+            .with_ignored_flag(!reports::has_browser()),
+        Trial::test("reports::markdown_begins_with_what_is_wrong", reports::markdown),
+        Trial::test("reports::the_documented_step_holds", reports::documented_step),
         trial("netpol::every_cell_is_as_expected", cells::every_cell),
         trial(
             "netpol::every_step_of_sequences_is_as_expected",

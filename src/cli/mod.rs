@@ -10,6 +10,7 @@ mod hook;
 mod image;
 mod isolation;
 mod lab;
+mod page;
 mod policy;
 mod print;
 mod read;
@@ -215,13 +216,22 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             let answer = ops::why::why(place, &from, &to, service, probe)?;
             Ok(show::answer(p, &from, &to, service, &answer))
         }
-        Command::Reach { net, ports, probe } => {
+        Command::Reach {
+            net,
+            ports,
+            probe,
+            html,
+        } => {
             let request = ops::reach::Request {
                 net: net.as_deref().map(str::parse).transpose()?,
                 services: ports.iter().map(|p| Ok(p.parse()?)).collect::<Result<_>>()?,
                 probing: probe,
             };
-            Ok(show::matrix(p, &ops::reach::reach(place, &request)?))
+            let matrix = ops::reach::reach(place, &request)?;
+            if let Some(path) = html {
+                print::save(&path, &page::matrix(&matrix))?;
+            }
+            Ok(show::matrix(p, &matrix))
         }
         Command::Policy(command) => policy::run(command, p),
         Command::Graph { format } => Ok(graph::show(p, &ops::graph::graph(place)?, format)),

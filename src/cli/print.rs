@@ -1,11 +1,12 @@
 //! Data on stdout, talk on stderr.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::args::{Colour, Global};
-use crate::ops::Error;
+use crate::ops::{Error, Result};
 
 /// How to print.
 #[derive(Clone, Debug)]
@@ -139,6 +140,26 @@ impl Printer {
         }
         text
     }
+}
+
+/// Writes a file that a person named.
+///
+/// # Errors
+/// It cannot be written whole; then it is not there.
+pub fn save(path: &Path, text: &str) -> Result<()> {
+    let wrong = |e: std::io::Error| Error::Input {
+        value: path.display().to_string(),
+        reason: format!("it cannot be written ({e})"),
+        hint: Some("name another file; is the disk full?".into()),
+    };
+    let mut file = std::fs::File::create(path).map_err(wrong)?;
+    file.write_all(text.as_bytes()).map_err(|e| {
+        // A report that was begun and not finished would be read as one.
+        if path.is_file() {
+            let _ = std::fs::remove_file(path);
+        }
+        wrong(e)
+    })
 }
 
 fn err_is_terminal() -> bool {

@@ -40,6 +40,9 @@ pub struct Cell {
     pub observed: Option<bool>,
     #[serde(skip)]
     pub service: Service,
+    /// Why it was decided so, and the command that would change it.
+    #[serde(skip)]
+    pub because: Vec<String>,
 }
 
 impl Cell {
@@ -54,6 +57,19 @@ impl Cell {
 #[derive(Debug, Serialize)]
 pub struct Matrix {
     pub cells: Vec<Cell>,
+    /// Those who are in it.
+    #[serde(skip)]
+    pub ends: Vec<End>,
+}
+
+/// A container, for a picture of the matrix.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub name: Name,
+    /// `None`: one without a wall.
+    pub network: Option<Name>,
+    /// Addresses and labels.
+    pub about: String,
 }
 
 /// Who reaches whom.
@@ -106,7 +122,24 @@ pub fn reach(place: &Where, request: &Request) -> Result<Matrix> {
             cell.observed = Some(seen);
         }
     }
-    Ok(Matrix { cells })
+    let ends = ends.into_iter().map(|name| end(&world, name)).collect();
+    Ok(Matrix { cells, ends })
+}
+
+fn end(world: &World, name: &Name) -> End {
+    let addresses = Family::BOTH.iter().filter_map(|f| world.address_of(name, *f));
+    let endpoint = world.endpoints.get(name);
+    let labels = endpoint.iter().flat_map(|e| &e.labels);
+    let labels = labels.map(|(key, value)| format!("{key}={value}"));
+    End {
+        name: name.clone(),
+        network: endpoint.map(|e| e.network.clone()),
+        about: addresses
+            .map(|a| a.to_string())
+            .chain(labels)
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
 }
 
 /// What somebody opened to containers, and ping.
@@ -138,6 +171,9 @@ fn cell(world: &World, from: &Name, to: &Name, service: Service, family: Family)
         service,
         family,
     };
+    let decision = decide(world, &flow);
+    let reasons = decision.because.into_iter().map(|r| r.text);
+    let change = decision.change.map(|c| format!("to change it: {c}"));
     Some(Cell {
         from: from.clone(),
         to: to.clone(),
@@ -147,9 +183,10 @@ fn cell(world: &World, from: &Name, to: &Name, service: Service, family: Family)
             Family::Ip4 => "ip4",
             Family::Ip6 => "ip6",
         },
-        decided: decide(world, &flow).allowed,
+        decided: decision.allowed,
         observed: None,
         service,
+        because: reasons.chain(change).collect(),
     })
 }
 

@@ -261,7 +261,9 @@ pub enum Command {
         probe: bool,
     },
     /// Show who reaches whom: every pair of containers
-    #[command(after_help = "Examples:\n  moat reach --port 5432\n  moat reach --net shop --probe --json")]
+    #[command(
+        after_help = "Examples:\n  moat reach --port 5432\n  moat reach --net shop --probe --html reach.html"
+    )]
     Reach {
         /// The containers of this network alone
         #[arg(long, value_name = "NET")]
@@ -272,6 +274,9 @@ pub enum Command {
         /// Send a real packet for each cell, and watch for it at the receiver
         #[arg(long)]
         probe: bool,
+        /// Write the matrix as one page that needs nothing else
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Test Kubernetes network policies without a cluster, and explain them
     #[command(

@@ -9,6 +9,9 @@ use clap::{Subcommand, ValueEnum};
 pub enum ReportFormat {
     Table,
     Json,
+    Junit,
+    Html,
+    Markdown,
 }
 
 /// A family of addresses.
@@ -22,7 +25,7 @@ pub enum FamilyWord {
 pub enum NetworkPolicies {
     /// Decide every pair of pods and every port, and hold it against what is expected
     #[command(
-        after_help = "Examples:\n  moat policy test manifests/ --expect reach.yaml\n  moat policy test policies.yaml pods.yaml --format json"
+        after_help = "Examples:\n  moat policy test manifests/ --expect reach.yaml\n  moat policy test manifests/ --expect reach.yaml --format junit --out junit.xml"
     )]
     Test {
         /// Files and directories with Kubernetes manifests

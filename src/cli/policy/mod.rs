@@ -1,5 +1,6 @@
 //! `moat policy`: reading arguments, printing reports.
 
+mod form;
 mod table;
 mod words;
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::args::{FamilyWord, NetworkPolicies, ReportFormat};
-use super::print::{Look, Printer};
+use super::print::{Look, Printer, save};
 use crate::model::policy::{Engine, Ruling, Side, lint};
 use crate::model::{Family, Ports, Proto, Service};
 use crate::ops::policy::{self, Answer, Change, Question, Report, Request};
@@ -28,12 +29,17 @@ pub fn run(command: NetworkPolicies, p: &Printer) -> Result<i32> {
             out,
             families,
         } => {
-            let json = p.json || format == ReportFormat::Json;
-            test(&request(path, expect, &families), json, out.as_deref(), p)
+            let form = if p.json { ReportFormat::Json } else { format };
+            test(&request(path, expect, &families), form, out.as_deref(), p)
         }
         NetworkPolicies::Table { path, families } => {
             let report = decided(&request(path, vec![], &families), p)?;
-            print(&report, p.json, None, p)?;
+            let form = if p.json {
+                ReportFormat::Json
+            } else {
+                ReportFormat::Table
+            };
+            print(&report, form, None, p)?;
             Ok(0)
         }
         NetworkPolicies::Why {
@@ -122,9 +128,9 @@ fn decided(request: &Request, p: &Printer) -> Result<Report> {
     report
 }
 
-fn test(request: &Request, json: bool, out: Option<&Path>, p: &Printer) -> Result<i32> {
+fn test(request: &Request, form: ReportFormat, out: Option<&Path>, p: &Printer) -> Result<i32> {
     let report = decided(request, p)?;
-    print(&report, json, out, p)?;
+    print(&report, form, out, p)?;
     for line in table::differences(&report) {
         p.say(format!("{} {line}", p.paint_talk(Look::Bad, "differs:")));
     }
@@ -132,19 +138,11 @@ fn test(request: &Request, json: bool, out: Option<&Path>, p: &Printer) -> Resul
 }
 
 /// The report on stdout or into a file, and the counts.
-fn print(report: &Report, json: bool, out: Option<&Path>, p: &Printer) -> Result<()> {
-    let text = if json {
-        serde_json::to_string_pretty(&cells(report)).unwrap_or_default()
-    } else {
-        table::table(report)
-    };
+fn print(report: &Report, form: ReportFormat, out: Option<&Path>, p: &Printer) -> Result<()> {
+    let text = form::text(report, form)?;
     match out {
-        None => p.line(text),
-        Some(path) => std::fs::write(path, text + "\n").map_err(|e| Error::Input {
-            value: path.display().to_string(),
-            reason: format!("the report cannot be written ({e})"),
-            hint: Some("--out FILE names another file; is the disk full?".into()),
-        })?,
+        None => p.line(text.trim_end()),
+        Some(path) => save(path, &text)?,
     }
     p.say(summary(report));
     Ok(())
@@ -166,24 +164,6 @@ fn summary(report: &Report) -> String {
         against = format!("; {judged} expected, {wrong} other than expected");
     }
     format!("{text}{against}; in {} ms", report.took.as_millis())
-}
-
-/// The cells as the contract has them.
-fn cells(report: &Report) -> Value {
-    let cell = |c: &policy::Cell| {
-        json!({
-            "from": report.name(c.from),
-            "to": report.name(c.to),
-            "port": c.port,
-            "protocol": words::proto(c.proto),
-            "family": words::family(c.family),
-            "decided": c.decided,
-            "observed": c.observed,
-            "expected": report.expected(c),
-            "because": words::because(&report.engine, &report.verdict(c), (c.port, c.proto)),
-        })
-    };
-    json!({ "cells": report.cells.iter().map(cell).collect::<Vec<_>>() })
 }
 
 /// What decides in one direction, for scripts: the things whose absence would change it.

@@ -82,15 +82,19 @@ pub fn because(engine: &Engine, verdict: &Verdict, port: (u16, Proto)) -> String
     text
 }
 
+/// How far a rule is from matching.
+#[must_use]
+pub fn distance(tried: &Tried) -> u8 {
+    match (&tried.miss.peer, &tried.miss.port) {
+        (None, _) => 0,
+        (Some(_), None) => 1,
+        (Some(_), Some(_)) => 2,
+    }
+}
+
 /// The rule that is nearest to matching.
 fn nearest(side: &Side) -> Option<&Tried> {
-    side.tried
-        .iter()
-        .min_by_key(|t| match (&t.miss.peer, &t.miss.port) {
-            (None, _) => 0,
-            (Some(_), None) => 1,
-            (Some(_), Some(_)) => 2,
-        })
+    side.tried.iter().min_by_key(|t| distance(t))
 }
 
 /// Why a rule does not match: `rule 2 of NetworkPolicy x/a (f.yaml:9) would match, but …`.

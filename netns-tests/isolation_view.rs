@@ -8,6 +8,8 @@ use crate::world::{Mode, World};
 pub const STORIES: &[Story] = &[
     own("isolation::unshifted_volumes", unshifted_volumes),
     own("isolation::accounts_in_volumes", accounts_in_volumes),
+    own("isolation::emptied", emptied),
+    own("isolation::machine_ids", machine_ids),
 ];
 
 /// `/proc` is a file system that cannot show owners shifted; so are NFS and 9p.
@@ -85,4 +87,78 @@ fn accounts_in_volumes(mode: Mode) {
         out.code == 125 && out.stderr.contains("no user is named `daemon`"),
         "{out:?}"
     );
+}
+
+/// Of logs, mail and databases a container sees the directories, with owner and mode; what it writes there
+/// is its own.
+fn emptied(mode: Mode) {
+    let world = World::new(mode);
+    let host = Ns::host();
+    // As it is, and on a file system of its own.
+    let files = "find /var/log /var/mail /var/spool /var/lib/postgresql -type f 2>/dev/null; true";
+    assert!(!host.must("find /var/log -type f").is_empty());
+    for options in [&[][..], &["--userns", "host"]] {
+        let out = sh(&world, options, files);
+        assert_eq!((out.code, out.stdout.as_str()), (0, ""), "{options:?}");
+    }
+    host.must(
+        "mount -t tmpfs -o mode=755 tmpfs /var/log && mkdir -p /var/log/app/old/deep/er && \
+         chown daemon:adm /var/log/app && chmod 2750 /var/log/app && echo treasure > /var/log/app/log && \
+         echo treasure > /var/log/top",
+    );
+    let look = "stat -c '%a %U:%G' /var/log/app; find /var/log | sort | tr '\\n' ' '";
+    for options in [&[][..], &["--userns", "host"]] {
+        let out = sh(&world, options, look);
+        // Two levels below, and no more.
+        let wanted = "2750 daemon:adm\n/var/log /var/log/app /var/log/app/old ";
+        assert_eq!(out.stdout, wanted, "{options:?}: {out:?}");
+        let line = "echo mine > /var/log/app/log; setpriv --reuid=daemon --regid=adm --clear-groups \
+                    sh -c 'echo his > /var/log/app/new'; cat /var/log/app/log /var/log/app/new";
+        let said = world.ok(&[&["run", "--name", "w"], options, &["--", "sh", "-c", line]].concat());
+        assert_eq!(said, "mine\nhis\n", "{options:?}");
+        let changes = world.ok(&["diff", "w"]);
+        assert!(
+            changes.contains("/var/log/app/new") && !changes.contains("/top"),
+            "{changes}"
+        );
+        let to = harness::dir().join("new");
+        world.ok(&["cp", "w:/var/log/app/new", &to.display().to_string()]);
+        assert_eq!(std::fs::read_to_string(&to).expect("copied"), "his\n");
+        world.ok(&["rm", "w"]);
+        assert_eq!(
+            host.must("find /var/log -type f | xargs cat"),
+            "treasure\ntreasure\n"
+        );
+    }
+    let out = sh(&world, &["--read-only"], "echo x > /var/log/x");
+    assert!(!out.ok() && out.stderr.contains("Read-only"), "{out:?}");
+    // What is asked for is there, and nothing beside it.
+    for (share, seen) in [("/var/log", "app top "), ("/var/log/app", "app ")] {
+        let line = "cat /var/log/app/log; echo mine > /var/log/app/log; ls /var/log | tr '\\n' ' '";
+        let out = sh(&world, &["--share", share], line);
+        assert_eq!(out.stdout, format!("treasure\n{seen}"), "{share}: {out:?}");
+        assert_eq!(host.must("cat /var/log/app/log"), "treasure\n");
+    }
+}
+
+/// Each container has a machine id of its own, and none the host's.
+fn machine_ids(mode: Mode) {
+    let world = World::new(mode);
+    Ns::host().must(&format!(
+        "echo 0123456789abcdef0123456789abcdef > {0} && touch /etc/machine-id && mount --bind {0} /etc/machine-id",
+        harness::dir().join("id").display()
+    ));
+    let id = |options: &[&str]| sh(&world, options, "cat /etc/machine-id").stdout;
+    let (one, two) = (id(&[]), id(&["--userns", "host"]));
+    for own in [&one, &two] {
+        let digits = own.trim_end();
+        assert!(
+            digits.len() == 32 && digits.chars().all(|c| c.is_ascii_hexdigit()),
+            "{own}"
+        );
+        assert_ne!(digits, "0123456789abcdef0123456789abcdef");
+    }
+    assert_ne!(one, two);
+    let shared = id(&["--share", "/etc/machine-id"]);
+    assert_ne!(shared, one);
 }

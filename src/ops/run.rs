@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use sha2::{Digest as _, Sha256};
+
 use super::context::{Moat, Where, now, state};
 use super::error::{Error, Result};
 use super::publish::{self, PortMap};
@@ -337,12 +339,20 @@ fn write_files(moat: &Moat, name: &Name, request: &Request, network: Option<&Net
     for (file, text) in [
         ("hosts", hosts),
         ("hostname", format!("{hostname}\n")),
+        ("machine-id", machine_id(&request.spec.id)),
         ("resolv.conf", resolv),
     ] {
         let path = dir.join(file);
         std::fs::write(&path, text).map_err(|e| state(&path, e))?;
     }
     Ok(())
+}
+
+/// 32 hex digits that no other container has (machine-id(5)).
+fn machine_id(id: &str) -> String {
+    let digest = Sha256::digest(id);
+    let digits: String = digest[..16].iter().map(|b| format!("{b:02x}")).collect();
+    digits + "\n"
 }
 
 /// Takes back everything of a container that could not be started.

@@ -31,8 +31,9 @@ const DEEPEST: usize = 256;
 
 /// Where moat itself mounts something, or makes what it mounts on.
 #[rustfmt::skip]
-const OURS: [&str; 8] = [
-    "/proc", "/sys", "/dev", "/run", "/tmp", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+const OURS: [&str; 10] = [
+    "/proc", "/sys", "/dev", "/run", "/tmp", "/etc/hosts", "/etc/hostname", "/etc/machine-id",
+    "/etc/resolv.conf", "/var/lib/dbus/machine-id",
 ];
 
 /// Every path that differs, in order.

@@ -6,26 +6,34 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
+use super::super::cgroup::unescape;
 use super::super::error::{Error, Result};
 use super::super::spec::Spec;
 use super::super::syscall::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::emptied::EMPTIED;
 use super::mapped::Mapped;
 use super::overlay::{overlay_part, shared_parts};
 use super::tree::{Fresh, Tree, bind, is_dir, restrict};
 
 /// Homes, keys, and the state of whatever else runs containers or machines here.
 #[rustfmt::skip]
-const SECRETS: [&str; 48] = [
-    "/root", "/home", "/boot", "/mnt", "/media", "/var/lib/containers", "/var/lib/docker",
-    "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/moat", "/var/lib/rancher", "/var/lib/etcd",
-    "/var/lib/lxc", "/var/lib/lxd", "/var/lib/incus", "/var/lib/libvirt", "/var/lib/machines",
-    "/var/lib/private", "/var/lib/sss", "/var/spool/cron", "/var/backups", "/lost+found",
-    "/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret", "/etc/credstore",
-    "/etc/credstore.encrypted", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-",
-    "/etc/security/opasswd", "/etc/krb5.keytab", "/etc/ssl/private", "/etc/wireguard",
-    "/etc/kubernetes", "/etc/rancher", "/etc/NetworkManager/system-connections", "/etc/ppp",
-    "/etc/letsencrypt", "/etc/pki/tls/private", "/etc/openvpn", "/etc/ipsec.secrets", "/etc/ipsec.d/private",
-    "/etc/sssd", "/etc/docker", "/etc/mysql/debian.cnf", "/var/lib/tailscale", "/var/lib/cloud",
+const SECRETS: [&str; 76] = [
+    "/root", "/home", "/boot", "/mnt", "/media", "/lost+found", "/var/backups", "/var/crash", "/swapfile",
+    "/swap.img", "/var/lib/buildkit", "/var/lib/containerd", "/var/lib/containers", "/var/lib/crio",
+    "/var/lib/docker", "/var/lib/etcd", "/var/lib/incus", "/var/lib/k0s", "/var/lib/kubelet",
+    "/var/lib/libvirt", "/var/lib/lxc", "/var/lib/lxd", "/var/lib/machines", "/var/lib/moat",
+    "/var/lib/nerdctl", "/var/lib/portables", "/var/lib/rancher", "/var/cache/debconf/passwords.dat",
+    "/var/cache/private", "/var/lib/NetworkManager", "/var/lib/bluetooth", "/var/lib/cloud",
+    "/var/lib/consul", "/var/lib/fprint", "/var/lib/iwd", "/var/lib/krb5kdc", "/var/lib/nomad",
+    "/var/lib/polkit-1", "/var/lib/private", "/var/lib/samba/private", "/var/lib/sss",
+    "/var/lib/systemd/coredump", "/var/lib/systemd/credential.secret", "/var/lib/systemd/random-seed",
+    "/var/lib/tailscale", "/var/lib/vault", "/etc/NetworkManager/system-connections", "/etc/apt/auth.conf",
+    "/etc/apt/auth.conf.d", "/etc/ceph", "/etc/credstore", "/etc/credstore.encrypted", "/etc/docker",
+    "/etc/gitlab", "/etc/gshadow", "/etc/gshadow-", "/etc/ipsec.d/private", "/etc/ipsec.secrets",
+    "/etc/krb5.keytab", "/etc/krb5kdc", "/etc/kubernetes", "/etc/letsencrypt", "/etc/mysql/debian.cnf",
+    "/etc/netplan", "/etc/openvpn", "/etc/pki/tls/private", "/etc/ppp", "/etc/rancher",
+    "/etc/security/opasswd", "/etc/shadow", "/etc/shadow-", "/etc/ssl/private", "/etc/sssd", "/etc/vault.d",
+    "/etc/wireguard", "/etc/wpa_supplicant",
 ];
 
 /// Of the host's kernel, not of the container.
@@ -47,7 +55,7 @@ const KERNEL_READ_ONLY: [&str; 5] = [
 
 /// Whether a path of the host is hidden whatever is mounted there.
 pub fn is_hidden(own: &[PathBuf], path: &Path) -> bool {
-    let secrets = SECRETS.iter().map(Path::new);
+    let secrets = SECRETS.iter().chain(&EMPTIED).map(Path::new);
     secrets
         .chain(own.iter().map(PathBuf::as_path))
         .any(|secret| path.starts_with(secret))
@@ -61,6 +69,7 @@ pub fn secrets(spec: &Spec, tree: &Tree, share: &[PathBuf], mapped: Option<&Mapp
             .into_iter()
             .filter(|path| is_host_key(path)),
     );
+    list.extend(swap_files());
     list.extend(spec.hide.iter().cloned());
     list.push(spec.dir.clone());
     list.push(spec.layer.clone());
@@ -89,13 +98,24 @@ fn is_host_key(path: &Path) -> bool {
     name.starts_with("ssh_host_") && name.ends_with("_key")
 }
 
+/// What the host pages out lies in these, memory of every process.
+fn swap_files() -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let fields = text.lines().map(|line| line.split_whitespace());
+    let files = fields.filter_map(|mut f| Some((f.next()?, f.next()?)));
+    files
+        .filter(|(_, kind)| *kind == "file")
+        .map(|(path, _)| unescape(path))
+        .collect()
+}
+
 /// Our own state is never shared.
 fn own(spec: &Spec, secret: &Path) -> bool {
     spec.hide.iter().any(|path| path == secret) || secret == spec.dir || secret == spec.layer
 }
 
 /// Opens the shared paths below a secret while they can still be seen.
-fn keep<'a>(tree: &Tree, inner: &[&'a PathBuf]) -> Result<Vec<(&'a PathBuf, OwnedFd)>> {
+pub fn keep<'a>(tree: &Tree, inner: &[&'a PathBuf]) -> Result<Vec<(&'a PathBuf, OwnedFd)>> {
     let open = |path: &&'a PathBuf| match tree.find(path) {
         Ok(fd) => Ok((*path, fd)),
         Err(source) => Err(Error::path("sharing", *path, source)),
@@ -103,7 +123,7 @@ fn keep<'a>(tree: &Tree, inner: &[&'a PathBuf]) -> Result<Vec<(&'a PathBuf, Owne
     inner.iter().map(open).collect()
 }
 
-fn put_back(tree: &Tree, path: &Path, from: &OwnedFd) -> io::Result<()> {
+pub fn put_back(tree: &Tree, path: &Path, from: &OwnedFd) -> io::Result<()> {
     let target = if is_dir(from) {
         tree.dir(path)?
     } else {
@@ -164,4 +184,19 @@ pub fn kernel(tree: &Tree) -> Result<()> {
         protect().map_err(|source| Error::path("protecting", path, source))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_is_documented() {
+        let page = include_str!("../../../docs/HOST-VIEW.md");
+        for path in SECRETS.iter().chain(&EMPTIED) {
+            assert!(page.contains(&format!("`{path}`")), "{path}");
+        }
+        let named = page.matches("`/").count();
+        assert!(named >= SECRETS.len() + EMPTIED.len(), "{named}");
+    }
 }

@@ -4,6 +4,7 @@
 //! `mount_namespaces(7)`, overlayfs.rst and `pivot_root(2)`.
 
 mod device;
+mod emptied;
 mod mapped;
 mod mask;
 mod overlay;

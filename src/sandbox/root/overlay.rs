@@ -17,6 +17,7 @@ use nix::sys::stat::Mode;
 use super::super::error::{Error, Result, VIEW};
 use super::super::spec::{Root, Spec};
 use super::super::syscall::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::emptied;
 use super::mapped::Mapped;
 use super::submounts::{self, PARTS, Submount};
 use super::tree::{Tree, bind, by_fd, restrict};
@@ -56,13 +57,13 @@ pub fn sources(spec: &Spec) -> Result<Vec<PathBuf>> {
             make_layer(&layer, &part)?;
             list.extend([part, layer]);
         }
+        emptied::outline(spec)?;
     }
     list.sort();
     list.dedup();
     Ok(list)
 }
 
-/// What lies below the root's layer, the topmost first, and whether it is the host's own tree.
 /// The directories below the layer, the topmost first, and whether they are the host.
 pub fn lowers(spec: &Spec) -> (Vec<&Path>, bool) {
     match &spec.root {
@@ -91,7 +92,7 @@ pub fn mount_root(spec: &Spec, mapped: Option<&Mapped>) -> Result<Tree> {
     let (lowers, host) = lowers(spec);
     let whole = overlay(&lowers, &spec.layer, &target, mapped);
     let open = || Tree::open(&target).map_err(|source| Error::path("opening", &target, source));
-    match whole {
+    let tree = match whole {
         Ok(()) => {
             let tree = open()?;
             if host {
@@ -99,21 +100,23 @@ pub fn mount_root(spec: &Spec, mapped: Option<&Mapped>) -> Result<Tree> {
                     submount(spec, &tree, &sub, mapped)?;
                 }
             }
-            Ok(tree)
+            tree
         }
         // In a user namespace `/` has locked mounts below it, and the kernel refuses to clone it.
         Err(error) if host && mapped.is_none() => {
             bind_upper(&spec.layer, &target).map_err(|_| error)?;
             let tree = open()?;
             parts_one_by_one(spec, &tree)?;
-            Ok(tree)
+            tree
         }
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    emptied::cover(spec, &tree, mapped)?;
+    Ok(tree)
 }
 
 /// Where the layer of a part of the tree is.
-fn layer_of(spec: &Spec, part: &Path) -> PathBuf {
+pub fn layer_of(spec: &Spec, part: &Path) -> PathBuf {
     let name = part.to_string_lossy().replace('%', "%25").replace('/', "%2f");
     spec.layer.join("parts").join(name)
 }
@@ -254,14 +257,14 @@ fn overlay(lowers: &[&Path], layer: &Path, target: &Path, mapped: Option<&Mapped
 }
 
 /// Owner and mode of a merged directory are those of its upper one.
-fn like(upper: &Path, lower: &Path) -> io::Result<()> {
+pub fn like(upper: &Path, lower: &Path) -> io::Result<()> {
     let meta = fs::metadata(lower)?;
     // An owner that is not mapped into our user namespace cannot be given.
     let _ = std::os::unix::fs::chown(upper, Some(meta.uid()), Some(meta.gid()));
     fs::set_permissions(upper, meta.permissions())
 }
 
-fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     Ok(nix::fcntl::open(path, flags, Mode::empty())?)
 }

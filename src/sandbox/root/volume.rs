@@ -10,7 +10,7 @@ use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 
 use super::super::error::{Error, Result};
-use super::super::spec::{Spec, Tmpfs, Volume};
+use super::super::spec::{Root, Spec, Tmpfs, Volume};
 use super::super::syscall::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::device::fresh;
 use super::mapped::Mapped;
@@ -18,36 +18,54 @@ use super::tree::{Fresh, Tree, bind, by_fd, is_dir, restrict};
 
 /// Written by the caller into the run-time directory; `hosts` is rewritten in place while the container runs.
 const NAME_SERVICE: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+/// Written beside them: the host's own is not to be known in untrusted places (machine-id(5)).
+const MACHINE_ID: &str = "machine-id";
+const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// Binds `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, read-only.
+/// Binds `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, read-only; over the host's machine id one of
+/// the container's own.
 pub fn name_service(spec: &Spec, tree: &Tree, mapped: Option<&Mapped>) -> Result<()> {
     let dir = mapped.and_then(|mapped| mapped.dir(&spec.dir));
     let dir = dir.map_or_else(|| spec.dir.clone(), by_fd);
     for name in NAME_SERVICE {
-        let Ok(file) = File::open(dir.join(name)) else {
-            continue;
-        };
-        let path = Path::new("/etc").join(name);
-        let mount = || -> io::Result<()> {
-            let target = match tree.file(&path) {
-                // Often a link to a file below /run, which is not there: the link must go.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let etc = tree.dir(Path::new("/etc"))?;
-                    nix::unistd::unlinkat(&etc, name, nix::unistd::UnlinkatFlags::NoRemoveDir)?;
-                    tree.file(&path)?
-                }
-                other => other?,
-            };
-            bind(&file, &target, false)?;
-            restrict(
-                tree,
-                &path,
-                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-            )
-        };
-        mount().map_err(|source| Error::path("mounting", &path, source))?;
+        put(tree, &dir.join(name), &Path::new("/etc").join(name))?;
+    }
+    let Root::Host { share } = &spec.root else {
+        return Ok(());
+    };
+    for path in MACHINE_IDS.map(Path::new) {
+        let is_own = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+        if is_own && !share.iter().any(|open| path.starts_with(open)) {
+            put(tree, &dir.join(MACHINE_ID), path)?;
+        }
     }
     Ok(())
+}
+
+/// Binds a small file, read-only, over what is at `path`.
+fn put(tree: &Tree, file: &Path, path: &Path) -> Result<()> {
+    let Ok(file) = File::open(file) else {
+        return Ok(());
+    };
+    let mount = || -> io::Result<()> {
+        let target = match tree.file(path) {
+            // Often a link to a file below /run, which is not there: the link must go.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let dir = tree.dir(path.parent().unwrap_or(Path::new("/")))?;
+                let name = path.file_name().unwrap_or_default();
+                nix::unistd::unlinkat(&dir, name, nix::unistd::UnlinkatFlags::NoRemoveDir)?;
+                tree.file(path)?
+            }
+            other => other?,
+        };
+        bind(&file, &target, false)?;
+        restrict(
+            tree,
+            path,
+            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        )
+    };
+    mount().map_err(|source| Error::path("mounting", path, source))
 }
 
 pub fn tmpfs(tree: &Tree, wanted: &Tmpfs) -> Result<()> {

@@ -16,6 +16,7 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod audit;
 mod bystanders;
 mod chain;
 mod chain_ends;
@@ -67,6 +68,7 @@ mod world;
 
 fn main() {
     let stories: Vec<harness::Story> = [
+        audit::STORIES,
         walls::STORIES,
         links::STORIES,
         names::STORIES,

@@ -336,6 +336,8 @@ fn files(dir: &Path, ids: &[(String, String)]) -> Vec<String> {
                 "gate",
                 "links",
                 "generation",
+                "audit.log",
+                "audit.lock",
                 "boot",
                 "netns",
             ];

@@ -22,6 +22,7 @@ Answers:
   why, reach, graph         Whether a flow may pass, and why; the whole matrix; a picture
   policy                    Test Kubernetes network policies without a cluster, and explain them
   doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
+  audit                     Who changed which link, port map or network, and when
 
   lab                       All of this without root, in a world that goes with its command
   help                      `moat help COMMAND` says more of each";

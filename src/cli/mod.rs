@@ -1,6 +1,7 @@
 //! Reads arguments, calls one use case, prints what it says. Decides nothing.
 
 mod args;
+mod audit;
 mod cni;
 mod follow;
 mod gen_;
@@ -101,6 +102,9 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
             }
         }
     };
+    if let Some(text) = ops::audit::complaint() {
+        printer.say(format!("note: {text}"));
+    }
     if let Some(n) = ops::fault::counted() {
         printer.say(format!("steps: {n}"));
     }
@@ -237,6 +241,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         Command::Graph { format } => Ok(graph::show(p, &ops::graph::graph(place)?, format)),
         Command::Up(args) => topology::up(place, args, dry, p),
         Command::Down(args) => topology::down(place, args, dry, p),
+        Command::Audit { follow, tail } => audit::run(place, follow, tail, p),
         Command::Doctor => Ok(show::checks(p, &ops::doctor::doctor(place))),
         Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix && !dry)?)),
         Command::Gc => {

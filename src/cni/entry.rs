@@ -56,6 +56,9 @@ fn call(answer: impl FnOnce(&[u8]) -> Answer) -> i32 {
         }
     };
     ANSWERED.store(true, Ordering::SeqCst);
+    if let Some(text) = crate::ops::audit::complaint() {
+        write(&mut io::stderr(), &format!("note: {text}\n"));
+    }
     if write(&mut io::stdout(), &answer.stdout) {
         answer.code
     } else {

@@ -68,7 +68,8 @@ impl Moat {
         clear_other_boot(&dir, &boot)?;
         mark_namespace(&dir)?;
         let names = names_of(&root);
-        let store = Store::open(&dir, &boot)?;
+        let mut store = Store::open(&dir, &boot)?;
+        store.note_changes_of(super::audit::who().to_string())?;
         let mut kernel = Linux::new(names.clone(), dir.join("router"))?;
         let data = place.data.join(data_name(&boot, &names, &cookie));
         let traces = [dir.join("router"), dir.join("containers"), data.join("layers")];

@@ -67,5 +67,6 @@ impl Drop for Moat {
     fn drop(&mut self) {
         // A count that is missing only costs the next command a comparison.
         let _ = self.count_own();
+        self.write_audit();
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod annotation;
 mod attach;
+pub mod audit;
 mod bulk;
 pub mod classic;
 pub mod cni;

@@ -137,6 +137,7 @@ fn start(
     note: Note<'_>,
 ) -> Result<Outcome> {
     let running = begin(moat, id, name, request, chosen, note)?;
+    moat.write_audit();
     // Over the whole life of a foreground container the lock is free.
     moat.lock = None;
     if request.spec.detach {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::changes::PORT;
 use super::{Error, Store};
 use crate::model::{ExtraRoute, Family, Foreign, Mac, Name, Network, Proto, Published};
 
@@ -273,7 +274,9 @@ impl Store {
     pub fn remove_container(&self, name: &Name) -> Result<(), Error> {
         self.run("DELETE FROM labels WHERE container=?1", [name.as_str()])?;
         self.run("DELETE FROM aliases WHERE container=?1", [name.as_str()])?;
-        self.run("DELETE FROM published WHERE container=?1", [name.as_str()])?;
+        self.noting(&PORT, "container=?1", &[&name.as_str()], || {
+            self.run("DELETE FROM published WHERE container=?1", [name.as_str()])
+        })?;
         self.run("DELETE FROM containers WHERE name=?1", [name.as_str()])
             .map(drop)
     }
@@ -434,7 +437,9 @@ impl Store {
             "UPDATE bridges SET ports=ports-1 WHERE n=(SELECT bridge FROM endpoints WHERE container=?1)",
             [container.as_str()],
         )?;
-        self.run("DELETE FROM published WHERE container=?1", [container.as_str()])?;
+        self.noting(&PORT, "container=?1", &[&container.as_str()], || {
+            self.run("DELETE FROM published WHERE container=?1", [container.as_str()])
+        })?;
         self.run("DELETE FROM endpoints WHERE container=?1", [container.as_str()])?;
         self.run("DELETE FROM bridges WHERE name IS NOT NULL AND ports=0", [])
             .map(drop)
@@ -466,10 +471,12 @@ impl Store {
                 holder,
             });
         }
-        self.run(
-            "INSERT INTO published (container, host_ip, host_port, port, proto) VALUES (?1, ?2, ?3, ?4, ?5)",
-            (p.container.as_str(), ip, p.host_port, p.port, p.proto.as_str()),
-        )
-        .map(drop)
+        let sql =
+            "INSERT INTO published (container, host_ip, host_port, port, proto) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let (holder, proto) = (p.container.as_str(), p.proto.as_str());
+        let condition = "proto=?1 AND host_port=?2 AND ifnull(host_ip, '')=ifnull(?3, '')";
+        self.noting(&PORT, condition, &[&proto, &p.host_port, &ip], || {
+            self.run(sql, (holder, &ip, p.host_port, p.port, proto)).map(drop)
+        })
     }
 }

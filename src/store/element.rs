@@ -3,6 +3,7 @@
 //! The texts mean nothing here: `key` says which elements are the same one in the kernel,
 //! `json` is the element.
 
+use super::changes::ELEMENT;
 use super::{AttachmentKey, Error, Store};
 
 /// An element that an attachment wants.
@@ -42,11 +43,10 @@ impl Store {
     pub fn hold(&self, owner: &AttachmentKey, elements: &[(String, String)]) -> Result<(), Error> {
         let owner = words(owner);
         elements.iter().try_for_each(|(key, json)| {
-            self.run(
-                "INSERT OR REPLACE INTO elements VALUES (?1, ?2, ?3)",
-                (key, &owner, json),
-            )
-            .map(drop)
+            let sql = "INSERT OR REPLACE INTO elements VALUES (?1, ?2, ?3)";
+            self.noting(&ELEMENT, "key=?1 AND owner=?2", &[key, &owner], || {
+                self.run(sql, (key, &owner, json)).map(drop)
+            })
         })
     }
 
@@ -92,8 +92,12 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn release(&self, owner: &AttachmentKey, key: Option<&str>) -> Result<(), Error> {
-        let sql = "DELETE FROM elements WHERE owner=?1 AND ifnull(?2, key)=key";
-        self.run(sql, (words(owner), key)).map(drop)
+        let condition = "owner=?1 AND ifnull(?2, key)=key";
+        let owner = words(owner);
+        self.noting(&ELEMENT, condition, &[&owner, &key], || {
+            self.run(&format!("DELETE FROM elements WHERE {condition}"), (&owner, key))
+                .map(drop)
+        })
     }
 
     fn select_held(&self, sql: &str, of: impl rusqlite::Params) -> Result<Vec<Held>, Error> {

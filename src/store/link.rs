@@ -1,6 +1,9 @@
 //! Links.
 
+use super::changes::LINK;
 use super::{Error, Store};
+use rusqlite::ToSql;
+
 use crate::model::{End, Link, Name, Service};
 
 /// A link with its number.
@@ -9,6 +12,9 @@ pub struct LinkRow {
     pub id: i64,
     pub link: Link,
 }
+
+/// One link, by its ends and its service.
+const EXACTLY: &str = "from_end=?1 AND to_end=?2 AND service=?3";
 
 const COLUMNS: &str = "id, from_end, to_end, service, expires";
 
@@ -45,17 +51,16 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn add_link(&self, link: &Link) -> Result<(), Error> {
-        self.run(
-            "INSERT INTO links (from_end, to_end, service, expires) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET expires=excluded.expires, network=NULL",
-            (
-                link.from.to_string(),
-                link.to.to_string(),
-                written(link.service),
-                link.expires.map(|e| e as i64),
-            ),
-        )
-        .map(drop)
+        let (from, to, service) = (link.from.to_string(), link.to.to_string(), written(link.service));
+        let expires = link.expires.map(|e| e as i64);
+        self.noting(&LINK, EXACTLY, &[&from, &to, &service], || {
+            self.run(
+                "INSERT INTO links (from_end, to_end, service, expires) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET expires=excluded.expires, network=NULL",
+                (&from, &to, &service, expires),
+            )
+            .map(drop)
+        })
     }
 
     /// Records a link that a network's configuration asks for, unless there is one. Whether
@@ -64,16 +69,14 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn add_network_link(&self, link: &Link, network: &Name) -> Result<bool, Error> {
-        let added = self.run(
-            "INSERT INTO links (from_end, to_end, service, network) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO NOTHING",
-            (
-                link.from.to_string(),
-                link.to.to_string(),
-                written(link.service),
-                network.as_str(),
-            ),
-        )?;
+        let (from, to, service) = (link.from.to_string(), link.to.to_string(), written(link.service));
+        let added = self.noting(&LINK, EXACTLY, &[&from, &to, &service], || {
+            self.run(
+                "INSERT INTO links (from_end, to_end, service, network) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO NOTHING",
+                (&from, &to, &service, network.as_str()),
+            )
+        })?;
         Ok(added > 0)
     }
 
@@ -84,11 +87,8 @@ impl Store {
     pub fn remove_links(&self, from: &End, to: &End, service: Option<Service>) -> Result<usize, Error> {
         let (from, to) = (from.to_string(), to.to_string());
         match service {
-            Some(s) => self.run(
-                "DELETE FROM links WHERE from_end=?1 AND to_end=?2 AND service=?3",
-                (from, to, written(s)),
-            ),
-            None => self.run("DELETE FROM links WHERE from_end=?1 AND to_end=?2", (from, to)),
+            Some(s) => self.delete_links(EXACTLY, &[&from, &to, &written(s)]),
+            None => self.delete_links("from_end=?1 AND to_end=?2", &[&from, &to]),
         }
     }
 
@@ -125,10 +125,14 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn remove_links_of(&self, container: &Name) -> Result<usize, Error> {
-        self.run(
-            "DELETE FROM links WHERE from_end=?1 OR to_end=?1",
-            [container.as_str()],
-        )
+        self.delete_links("from_end=?1 OR to_end=?1", &[&container.as_str()])
+    }
+
+    /// Forgets the links that meet a condition, and notes it.
+    pub(super) fn delete_links(&self, condition: &str, params: &[&dyn ToSql]) -> Result<usize, Error> {
+        self.noting(&LINK, condition, params, || {
+            self.run(&format!("DELETE FROM links WHERE {condition}"), params)
+        })
     }
 
     /// The links whose time is over.
@@ -151,10 +155,7 @@ impl Store {
         let sql = format!("SELECT {COLUMNS} FROM links WHERE expires IS NOT NULL AND expires<=?1");
         let rows = self.rows(&sql, [now as i64], raw)?;
         if !rows.is_empty() {
-            self.run(
-                "DELETE FROM links WHERE expires IS NOT NULL AND expires<=?1",
-                [now as i64],
-            )?;
+            self.delete_links("expires IS NOT NULL AND expires<=?1", &[&(now as i64)])?;
         }
         rows.into_iter().map(|r| self.read_link(r)).collect()
     }

@@ -6,6 +6,7 @@
 
 mod address;
 mod attachment;
+mod changes;
 mod container;
 mod element;
 mod leases;
@@ -17,6 +18,7 @@ mod tests;
 mod world;
 
 pub use attachment::{Attachment, AttachmentKey, Stage};
+pub use changes::Change;
 pub use container::{Container, NewEndpoint, Phase};
 pub use element::Held;
 pub use leases::{Holder, Leases, lease_dir};

@@ -1,5 +1,6 @@
 //! Networks and their bridges.
 
+use super::changes::NETWORK;
 use super::{Error, Store};
 use crate::model::{Foreign, Name, Network};
 
@@ -27,11 +28,13 @@ impl Store {
             });
         }
         let json = serde_json::to_string(network).map_err(|e| self.record(e))?;
-        self.run(
-            "INSERT INTO networks (name, json, kept) VALUES (?1, ?2, ?3)",
-            (name, json, kept),
-        )
-        .map(drop)
+        self.noting(&NETWORK, "name=?1", &[&name], || {
+            self.run(
+                "INSERT INTO networks (name, json, kept) VALUES (?1, ?2, ?3)",
+                (name, json, kept),
+            )
+            .map(drop)
+        })
     }
 
     /// Forgets a network, its bridges, and the links of its configuration.
@@ -40,9 +43,11 @@ impl Store {
     /// A database error; also when endpoints use it.
     pub fn remove_network(&self, name: &Name) -> Result<(), Error> {
         self.run("DELETE FROM bridges WHERE network=?1", [name.as_str()])?;
-        self.run("DELETE FROM links WHERE network=?1", [name.as_str()])?;
-        self.run("DELETE FROM networks WHERE name=?1", [name.as_str()])
-            .map(drop)
+        self.delete_links("network=?1", &[&name.as_str()])?;
+        self.noting(&NETWORK, "name=?1", &[&name.as_str()], || {
+            self.run("DELETE FROM networks WHERE name=?1", [name.as_str()])
+                .map(drop)
+        })
     }
 
     /// One network.

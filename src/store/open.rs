@@ -21,6 +21,8 @@ pub struct Store {
     pub(super) path: PathBuf,
     /// The database was made just now.
     pub fresh: bool,
+    /// Whose changes are noted, if they are.
+    pub(super) who: Option<String>,
 }
 
 impl Store {
@@ -60,6 +62,7 @@ impl Store {
             db,
             path: path.to_owned(),
             fresh: false,
+            who: None,
         })
     }
 

@@ -292,6 +292,16 @@ pub enum Command {
     },
     Up(Up),
     Down(Down),
+    /// Print who changed which link, port map or network, and when
+    #[command(after_help = "Examples:\n  moat audit --tail 20\n  moat audit -f --json | jq -r .object")]
+    Audit {
+        /// Go on with what comes; with --json one record a line
+        #[arg(short, long)]
+        follow: bool,
+        /// The last so many records
+        #[arg(long, value_name = "K")]
+        tail: Option<usize>,
+    },
     /// Check what this machine has of what moat needs
     #[command(after_help = "Examples:\n  moat doctor\n  moat doctor --json")]
     Doctor,

@@ -47,6 +47,7 @@ mod host;
 mod images;
 mod input;
 mod isolation;
+mod isolation_bombs;
 mod isolation_rights;
 mod isolation_view;
 mod lab;
@@ -81,6 +82,7 @@ fn main() {
         parallel::STORIES,
         input::STORIES,
         isolation::STORIES,
+        isolation_bombs::STORIES,
         isolation_rights::STORIES,
         isolation_view::STORIES,
         fuzz::STORIES,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -74,19 +75,42 @@ pub fn pids(id: &str, first: i32) -> Vec<i32> {
         .collect()
 }
 
+/// How long memory is counted exactly. Reading `smaps_rollup` waits for whoever forks or maps, and a
+/// container may do nothing else.
+const EXACTLY: Duration = Duration::from_millis(200);
+
 /// Processor time in microseconds and memory in bytes of all of them, where no cgroup counts either. What
-/// several share is counted once (`Pss` of proc_pid_smaps(5)).
+/// several share is counted once (`Pss` of proc_pid_smaps(5)), while there is time for that.
 #[must_use]
 pub fn sums(id: &str, first: i32) -> (u64, u64) {
+    let begun = Instant::now();
     let mut total = (0, 0);
     for pid in pids(id, first) {
         total.0 += stat(pid).map_or(0, |stat| stat.cpu_ms * 1000);
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kib = pss.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-        total.1 += kib.unwrap_or(0) * 1024;
+        let memory = if begun.elapsed() < EXACTLY {
+            share(pid)
+        } else {
+            anonymous(pid)
+        };
+        total.1 += memory.unwrap_or(0);
     }
     total
+}
+
+/// Its share of the memory that is mapped, in bytes.
+fn share(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(pss.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+/// What it has resident without files and what is shared, in bytes; takes no lock (proc_pid_statm(5)).
+fn anonymous(pid: i32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut pages = statm.split_whitespace().skip(1).map(|n| n.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()??, pages.next()??);
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(resident.saturating_sub(shared) * u64::try_from(page).ok()?)
 }
 
 fn one(pid: i32, first: i32, accounts: &Files, ids: &str) -> Option<Inside> {

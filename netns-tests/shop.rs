@@ -28,7 +28,9 @@ fn as_shown(_: Mode) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/demo/demo-shop");
     let drawing = harness::dir().join("shop.svg");
     let mut demo = Command::new("bash");
-    demo.arg(script).arg(env!("CARGO_BIN_EXE_moat")).arg(&drawing);
+    // The path of the drawing is that of the caller's directory, as from the Makefile.
+    demo.arg(script).arg(env!("CARGO_BIN_EXE_moat")).arg("shop.svg");
+    demo.current_dir(harness::dir());
     let out = Out::of(&mut demo);
     assert!(out.ok(), "{}\n{}", out.stdout, out.stderr);
     let mut rest = out.stdout.as_str();

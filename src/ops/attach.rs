@@ -1,6 +1,6 @@
 //! A container's place in the network: taking it, and giving it back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::context::Moat;
@@ -145,7 +145,7 @@ impl Moat {
             self.apply(&Plan::remove(&known.cloned().collect()))?;
             self.apply(&Plan::remove(&rest))?;
             self.leave_side(&e)?;
-            self.forget(&e)?;
+            self.forget(&[&e])?;
             port = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
             if let Some(veth) = port.take_if(|_| name.is_anothers()) {
                 // Its namespace lives on, or is gone without anybody to wait for.
@@ -187,11 +187,11 @@ impl Moat {
             gone.push(e);
         }
         self.apply(&Plan::remove(&rest))?;
+        if live {
+            self.forget(&gone.iter().collect::<Vec<_>>())?;
+        }
         let mut peers = BTreeSet::new();
         for e in &gone {
-            if live {
-                self.forget(e)?;
-            }
             peers.extend(self.who_names(&e.container)?);
         }
         super::fault::step("forgetting the endpoints")?;
@@ -232,18 +232,23 @@ impl Moat {
         Ok(())
     }
 
-    /// Drops the tracked flows of an endpoint's addresses, so that the next holder of one
+    /// Drops the tracked flows of the endpoints' addresses, so that the next holder of one
     /// finds none.
-    fn forget(&mut self, e: &Endpoint) -> Result<()> {
-        let at = self
-            .store
-            .network(&e.network)?
-            .map_or(Place::Router, |n| desired::place(&n.network));
-        for ip in &e.addresses {
-            self.kernel.forget_flows(&at, Flows::Of(*ip))?;
+    fn forget(&mut self, all: &[&Endpoint]) -> Result<()> {
+        let mut flows: BTreeMap<Place, Vec<Flows>> = BTreeMap::new();
+        for e in all {
+            let at = self
+                .store
+                .network(&e.network)?
+                .map_or(Place::Router, |n| desired::place(&n.network));
+            let its = e.addresses.iter().map(|ip| Flows::Of(*ip));
             if at == Place::Router && !self.store.published_of(Some(&e.container))?.is_empty() {
-                self.kernel.forget_flows(&Place::Host, Flows::Of(*ip))?;
+                flows.entry(Place::Host).or_default().extend(its.clone());
             }
+            flows.entry(at).or_default().extend(its);
+        }
+        for (at, flows) in flows {
+            self.kernel.forget_flows(&at, &flows)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! `link`, `unlink`, `links`: permissions, live.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::context::{Moat, Where, now};
@@ -7,7 +9,7 @@ use super::error::{Error, Result};
 use super::fault;
 use crate::kernel::linux::Flows;
 use crate::model::{End, Family, Link, Name, Network, Service, World};
-use crate::plan::{Element, Object, Plan, State, desired, elements};
+use crate::plan::{Element, Object, Place, Plan, State, desired, elements};
 use crate::store::{Phase, Store};
 
 /// What `link` was asked for.
@@ -276,27 +278,27 @@ fn remove_rows(s: &Store, from: &End, to: &End, service: Option<Service>) -> Res
 /// Every packet is judged, so nothing passes any more; this lets the tables forget it too.
 fn end_flows(moat: &mut Moat, from: &End, to: &End) -> Result<()> {
     let (world, _) = moat.store.world(now())?;
+    let mut flows: BTreeMap<Place, Vec<Flows>> = BTreeMap::new();
     for a in elements::ends(&world, from) {
         let Some(at) = world.networks.get(&a.network).map(desired::place) else {
             continue;
         };
-        for family in Family::BOTH {
-            let Some(client) = a.address(family) else { continue };
-            let servers: Vec<_> = elements::ends(&world, to)
-                .filter_map(|b| b.address(family))
-                .collect();
-            for server in servers {
-                moat.kernel.forget_flows(
-                    &at,
-                    Flows::Between {
-                        client,
-                        server,
-                        proto: None,
-                        port: None,
-                    },
-                )?;
-            }
-        }
+        let between = Family::BOTH.iter().flat_map(|family| {
+            let client = a.address(*family);
+            let servers = elements::ends(&world, to).filter_map(|b| b.address(*family));
+            servers.filter_map(move |server| {
+                Some(Flows::Between {
+                    client: client?,
+                    server,
+                    proto: None,
+                    port: None,
+                })
+            })
+        });
+        flows.entry(at).or_default().extend(between);
+    }
+    for (at, flows) in flows {
+        moat.kernel.forget_flows(&at, &flows)?;
     }
     Ok(())
 }

@@ -159,16 +159,14 @@ pub(super) fn forget_ports(
     forget_some(socket, libc::AF_UNSPEC, is_one)
 }
 
-/// Deletes the entries and returns how many there were.
-pub(super) fn forget(socket: &mut Nfnl, flows: Flows) -> io::Result<usize> {
-    forget_some(socket, flows.family(), |flow| flows.contain(flow))
-}
-
-/// Deletes the entries of the flows of any address, in one listing.
-pub(super) fn forget_addresses(socket: &mut Nfnl, ips: &[IpAddr]) -> io::Result<usize> {
-    forget_some(socket, libc::AF_UNSPEC, |flow| {
-        ips.iter().any(|ip| Flows::Of(*ip).contain(flow))
-    })
+/// Deletes the entries, all found in one listing, and returns how many there were.
+pub(super) fn forget(socket: &mut Nfnl, flows: &[Flows]) -> io::Result<usize> {
+    let Some(first) = flows.first().map(|f| f.family()) else {
+        return Ok(0);
+    };
+    let alike = flows.iter().all(|f| f.family() == first);
+    let family = if alike { first } else { libc::AF_UNSPEC };
+    forget_some(socket, family, |flow| flows.iter().any(|f| f.contain(flow)))
 }
 
 /// Lists a family, or with `AF_UNSPEC` both at once, and deletes what is one.

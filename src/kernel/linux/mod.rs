@@ -146,25 +146,15 @@ impl Linux {
     }
 
     /// Deletes the conntrack entries of flows, and returns how many there were. Where no
-    /// namespace is, no flow is.
+    /// namespace is, no flow is. All at once are found in one listing, which takes long.
     ///
     /// # Errors
     /// When the entries cannot be listed or one cannot be deleted.
-    pub fn forget_flows(&mut self, at: &Place, flows: Flows) -> Result<usize, Error> {
+    pub fn forget_flows(&mut self, at: &Place, flows: &[Flows]) -> Result<usize, Error> {
         if !self.is_there(at)? {
             return Ok(0);
         }
         conntrack::forget(self.nft(at)?.socket(), flows).map_err(reading("the established flows"))
-    }
-
-    /// Deletes the conntrack entries of all flows of these addresses of the host's containers, and
-    /// returns how many there were.
-    ///
-    /// # Errors
-    /// When the entries cannot be listed or one cannot be deleted.
-    pub fn forget_addresses(&mut self, ips: &[std::net::IpAddr]) -> Result<usize, Error> {
-        let socket = self.nft(&Place::Host)?.socket();
-        conntrack::forget_addresses(socket, ips).map_err(reading("the established flows"))
     }
 
     /// Deletes the conntrack entries of flows to ports of the host, and returns how many there

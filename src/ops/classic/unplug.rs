@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use ipnetwork::IpNetwork;
-
+use crate::kernel::linux::Flows;
 use crate::ops::cni;
 use crate::ops::context::{Moat, Where};
 use crate::ops::error::Result;
@@ -54,10 +53,8 @@ pub(super) fn undo(moat: &mut Moat, key: &Key) -> Result<()> {
         }
         fault::step("forgetting the addresses")?;
         // Their next holders inherit none of their flows.
-        let ips: Vec<_> = record.addresses.iter().map(IpNetwork::ip).collect();
-        if !ips.is_empty() {
-            moat.kernel.forget_addresses(&ips)?;
-        }
+        let flows: Vec<_> = record.addresses.iter().map(|a| Flows::Of(a.ip())).collect();
+        moat.kernel.forget_flows(&Place::Host, &flows)?;
         restore_bridge(moat, key, &record)?;
     }
     moat.end_removal(key)

@@ -141,14 +141,13 @@ fn packets_are_counted_and_flows_forgotten() {
             Flows::Of(ip("10.9.0.2")),
             Flows::Of(ip("fd09::2")),
         ] {
-            assert_eq!(k.forget_flows(&Place::Router, flows).unwrap(), 0, "{flows:?}");
+            assert_eq!(k.forget_flows(&Place::Router, &[flows]).unwrap(), 0, "{flows:?}");
         }
-        assert_eq!(
-            k.forget_flows(&Place::Router, between(Some(17), Some(99)))
-                .unwrap(),
-            1
-        );
-        assert_eq!(k.forget_flows(&Place::Router, Flows::Of(server)).unwrap(), 0);
+        // Of both families and among others, in one listing.
+        let mixed = [Flows::Of(ip("fd09::2")), between(Some(17), Some(99))];
+        assert_eq!(k.forget_flows(&Place::Router, &mixed).unwrap(), 1);
+        assert_eq!(k.forget_flows(&Place::Router, &[Flows::Of(server)]).unwrap(), 0);
+        assert_eq!(k.forget_flows(&Place::Router, &[]).unwrap(), 0);
         let counted = port("10.9.0.2", 80);
         apply(&mut k, &Plan(vec![Step::Add(Object::Element(counted.clone()))]));
         let all: Vec<Element> = (80..200).map(|p| port("10.9.0.2", p)).collect();

@@ -92,6 +92,31 @@ fn the_page_of_peers_names_tests_that_exist() {
     assert!(named > 20, "the page names {named} tests");
 }
 
+/// So does the count of lines, to a sixth.
+#[test]
+fn the_page_of_peers_counts_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/PEERS.md")).unwrap();
+    let (before, _) = page.split_once(" Rust for launching").expect("the cell");
+    let said: usize = before
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .replace(',', "")
+        .parse()
+        .unwrap();
+    let files = ["sandbox", "image"].map(|layer| sources(&root.join("src").join(layer)));
+    let lines: usize = files
+        .concat()
+        .iter()
+        .map(|f| fs::read_to_string(f).unwrap().lines().count())
+        .sum();
+    assert!(
+        lines.abs_diff(said) * 6 < said,
+        "{lines} lines, and the page says {said}"
+    );
+}
+
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {

@@ -37,6 +37,7 @@ mod conformance;
 mod copies;
 mod crash;
 mod cut;
+mod defaults;
 mod faults;
 mod faulty;
 mod fuzz;
@@ -83,6 +84,7 @@ fn main() {
         input::STORIES,
         isolation::STORIES,
         isolation_bombs::STORIES,
+        defaults::STORIES,
         isolation_rights::STORIES,
         isolation_view::STORIES,
         fuzz::STORIES,

@@ -1,10 +1,12 @@
-//! Every cell of every case: the matrix, the single decision and the flattened walls say what is expected.
+//! Every cell of every case: the matrix, the single decision and the compiled sets say what is expected.
 
 use std::collections::BTreeMap;
 
 use libtest_mimic::Failed;
 use moat::model::Family;
-use moat::model::policy::{Direction, cells};
+use moat::model::policy::cells;
+use moat::plan::Place;
+use moat::plan::policy::{Sets, compile};
 
 use super::case;
 
@@ -20,6 +22,7 @@ pub fn every_cell() -> Result<(), Failed> {
             .into_iter()
             .map(|c| ((c.family, c.from, c.to, c.port, c.proto), c.decided))
             .collect();
+        let sets = Sets::new(&compile(engine, &Place::Router).unwrap());
         for row in &case.rows {
             let (family, proto) = (row.family(), row.proto());
             let (Some(from), Some(to)) = (engine.cluster.find(&row.from), engine.cluster.find(&row.to))
@@ -28,16 +31,12 @@ pub fn every_cell() -> Result<(), Failed> {
             };
             let in_matrix = matrix.get(&(family, from, to, row.port, proto)).copied();
             let single = engine.decide(from, to, row.port, proto, family).allowed;
-            let service = (row.port, proto, family);
-            let side = |subject, peer, direction| {
-                let wall = engine.wall(subject, direction);
-                wall.is_none_or(|w| w.allows(engine, peer, to, service))
-            };
-            let walls = side(from, to, Direction::Egress) && side(to, from, Direction::Ingress);
-            let walls = from == to || walls;
-            if (in_matrix, single, walls) != (Some(row.allowed), row.allowed, row.allowed) {
+            let address = |id| engine.cluster.pod(id).address(family).unwrap();
+            let number = proto.number(family);
+            let sets = from == to || sets.allow(address(from), address(to), number, row.port);
+            if (in_matrix, single, sets) != (Some(row.allowed), row.allowed, row.allowed) {
                 wrong.push(format!(
-                    "{}: {} -> {}:{}/{}: expected {}, matrix {in_matrix:?}, single {single}, walls {walls}",
+                    "{}: {} -> {}:{}/{}: expected {}, matrix {in_matrix:?}, single {single}, sets {sets}",
                     case.name, row.from, row.to, row.port, row.protocol, row.allowed
                 ));
             }

@@ -119,6 +119,7 @@ fn fields(fields: &[Field]) -> String {
             Field::Iface(i) => i.clone(),
             Field::Proto(p) => p.to_string(),
             Field::Port(p) => p.to_string(),
+            Field::Class(n) => format!("class {n}"),
         })
         .collect();
     texts.join(" . ")

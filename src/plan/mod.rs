@@ -10,6 +10,7 @@ pub mod names;
 mod object;
 #[cfg(test)]
 mod oracle;
+pub mod policy;
 mod set;
 pub mod skeleton;
 mod step;

@@ -31,6 +31,9 @@ pub enum Field {
     Iface(String),
     Proto(u8),
     Port(u16),
+    /// Of pods or of peers; in bytes it reads the same in either order, because the types of `meta mark` and
+    /// `meta priority` have the order of the machine in some sets, and that of the network in others.
+    Class(u16),
 }
 
 /// When an element leaves its set by itself, in seconds since 1970. Two timed elements
@@ -89,7 +92,7 @@ impl Element {
                 Field::Mac(mac) => write!(out, " {mac}"),
                 Field::Iface(name) => write!(out, " {name}"),
                 Field::Proto(n) => write!(out, " {n}"),
-                Field::Port(n) => write!(out, " {n}"),
+                Field::Port(n) | Field::Class(n) => write!(out, " {n}"),
             };
         }
         out
@@ -135,6 +138,19 @@ pub enum SetName {
     Isolated,
     SameBridge,
     Guarded,
+    EgressClass(Family),
+    EgressPeer(Family),
+    EgressBlock(Family),
+    IngressClass(Family),
+    IngressPeer(Family),
+    IngressBlock(Family),
+    PolicyWorld(Family),
+    May,
+    MaySome,
+    MayOther,
+    MayProto,
+    MayPort,
+    MayRange,
 }
 
 impl SetName {
@@ -158,6 +174,13 @@ impl SetName {
                 Self::Open,
                 Self::Guest,
                 Self::Walled,
+                Self::EgressClass,
+                Self::EgressPeer,
+                Self::EgressBlock,
+                Self::IngressClass,
+                Self::IngressPeer,
+                Self::IngressBlock,
+                Self::PolicyWorld,
             ],
             Table::WayOut => &[Self::Nets, Self::Masq, Self::Any, Self::At],
             Table::ClassicPorts => &[],
@@ -173,7 +196,16 @@ impl SetName {
         // The sets that are not made once for each family.
         let names: &[Self] = match table {
             Table::Ports => &[Self::ForeignPort, Self::Tells, Self::Told],
-            Table::Wall => &[Self::Behind, Self::ForeignBridge],
+            Table::Wall => &[
+                Self::Behind,
+                Self::ForeignBridge,
+                Self::May,
+                Self::MaySome,
+                Self::MayOther,
+                Self::MayProto,
+                Self::MayPort,
+                Self::MayRange,
+            ],
             Table::ClassicPorts => &[Self::Checked, Self::Mac, Self::IsolatedPort],
             Table::Classic => &[Self::Bridges, Self::Isolated, Self::SameBridge, Self::Guarded],
             Table::WayOut => &[],
@@ -215,7 +247,14 @@ impl SetName {
         | S::Hide(f)
         | S::Home(f)
         | S::Snat(f)
-        | S::SnatAll(f)) = self
+        | S::SnatAll(f)
+        | S::EgressClass(f)
+        | S::EgressPeer(f)
+        | S::EgressBlock(f)
+        | S::IngressClass(f)
+        | S::IngressPeer(f)
+        | S::IngressBlock(f)
+        | S::PolicyWorld(f)) = self
         else {
             return None;
         };
@@ -238,6 +277,16 @@ impl SetName {
             S::Near(_) | S::Host(_) | S::World(_) | S::Walled(_) | S::Nets(_) | S::Masq(_) | S::Hide(_) => {
                 vec![addr]
             }
+            S::EgressClass(_)
+            | S::EgressPeer(_)
+            | S::EgressBlock(_)
+            | S::IngressClass(_)
+            | S::IngressPeer(_)
+            | S::IngressBlock(_)
+            | S::PolicyWorld(_) => vec![addr],
+            S::May | S::MaySome | S::MayOther => vec!["mark", "classid"],
+            S::MayProto => vec!["mark", "classid", "inet_proto"],
+            S::MayPort | S::MayRange => vec!["mark", "classid", "inet_proto", "inet_service"],
             S::Asked(_) | S::Guest(_) | S::Tells => vec!["ifname", addr],
             S::Told => vec!["inet_proto", addr],
             S::Public(_) | S::At(_) | S::Snat(_) | S::SnatAll(_) => {
@@ -263,8 +312,22 @@ impl SetName {
         match self {
             Self::Any(Family::Ip4) | Self::At(Family::Ip4) => vec!["ipv4_addr", "inet_service"],
             Self::Any(Family::Ip6) | Self::At(Family::Ip6) => vec!["ipv6_addr", "inet_service"],
+            Self::EgressClass(_) | Self::IngressClass(_) => vec!["mark"],
+            Self::EgressPeer(_) | Self::IngressPeer(_) | Self::EgressBlock(_) | Self::IngressBlock(_) => {
+                vec!["classid"]
+            }
             _ => vec![],
         }
+    }
+
+    /// Whether elements open something between classes of pods and of peers.
+    #[must_use]
+    pub fn is_grant(self) -> bool {
+        use SetName as S;
+        matches!(
+            self,
+            S::May | S::MaySome | S::MayOther | S::MayProto | S::MayPort | S::MayRange
+        )
     }
 
     /// Whether elements are ranges. With one key field the kernel keeps a tree of
@@ -281,6 +344,9 @@ impl SetName {
                 | Self::Nets(_)
                 | Self::Masq(_)
                 | Self::Home(_)
+                | Self::EgressBlock(_)
+                | Self::IngressBlock(_)
+                | Self::MayRange
         )
     }
 }
@@ -325,6 +391,19 @@ impl fmt::Display for SetName {
             S::Isolated => "isolated",
             S::SameBridge => "same_bridge",
             S::Guarded => "guarded",
+            S::EgressClass(_) => "eclass",
+            S::EgressPeer(_) => "epeer",
+            S::EgressBlock(_) => "eblock",
+            S::IngressClass(_) => "iclass",
+            S::IngressPeer(_) => "ipeer",
+            S::IngressBlock(_) => "iblock",
+            S::PolicyWorld(_) => "pworld",
+            S::May => "may",
+            S::MaySome => "maysome",
+            S::MayOther => "mayother",
+            S::MayProto => "mayproto",
+            S::MayPort => "mayport",
+            S::MayRange => "mayrange",
         };
         f.write_str(stem)?;
         self.family()

@@ -5,6 +5,7 @@
 
 use super::names::{MARK_IN, MARK_OUT, Names};
 use super::object::{Place, Ruleset};
+use super::policy::FREE;
 use crate::model::Family;
 
 const WALL: &str = include_str!("wall.nft");
@@ -36,6 +37,7 @@ pub fn ruleset(which: Ruleset, at: &Place, names: &Names) -> String {
             "inner",
             format!("{{ \"{}\", \"{}b*\" }}", names.uplink_host(), names.prefix),
         ),
+        ("free", class_word(FREE)),
         ("up4", names.host4.to_string()),
         ("up6", names.host6.to_string()),
     ];
@@ -55,6 +57,19 @@ pub fn ruleset(which: Ruleset, at: &Place, names: &Names) -> String {
         families = part.last().is_some_and(|l| l.trim() == "#family");
     }
     fill(&without_comments(&out), &values)
+}
+
+/// The number of a class as nft reads it in either of its types.
+#[must_use]
+pub fn class_word(class: u16) -> String {
+    format!("{:#010x}", class_bits(class))
+}
+
+/// The number of a class as the kernel has it: the same whichever byte comes first.
+#[must_use]
+pub fn class_bits(class: u16) -> u32 {
+    let [a, b] = class.to_be_bytes();
+    u32::from_be_bytes([a, b, b, a])
 }
 
 fn is_switch(line: &str) -> bool {

@@ -10,6 +10,7 @@ use super::names::Names;
 use super::object::{Hop, LOCAL, MAIN, Object, Place, Ruleset, Verdict};
 use super::set::{Element, Field, Table};
 use super::skeleton;
+use super::skeleton::class_word;
 use super::step::{Plan, Step};
 
 /// How plans are written down.
@@ -324,6 +325,7 @@ fn field(f: &Field) -> String {
             132 => "sctp".to_owned(),
             other => other.to_string(),
         },
+        Field::Class(n) => class_word(*n),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::wire::{Buffer, attributes, be32, be64, find};
 use crate::model::Mac;
-use crate::plan::{Element, Expires, Field, SetName};
+use crate::plan::{Element, Expires, Field, SetName, skeleton};
 
 const LIST_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
@@ -48,6 +48,7 @@ pub(super) fn encode_fields(fields: &[Field]) -> Vec<u8> {
             }
             Field::Proto(p) => out.push(*p),
             Field::Port(p) => out.extend_from_slice(&p.to_be_bytes()),
+            Field::Class(n) => out.extend_from_slice(&skeleton::class_bits(*n).to_be_bytes()),
         }
         out.resize(out.len().next_multiple_of(4), 0);
     }
@@ -60,7 +61,7 @@ pub(super) fn decode_fields(types: &[&str], mut bytes: &[u8]) -> Option<Vec<Fiel
     for kind in types {
         let len: usize = match *kind {
             "ipv6_addr" | "ifname" => 16,
-            "ipv4_addr" => 4,
+            "ipv4_addr" | "mark" | "classid" => 4,
             "ether_addr" => 6,
             "inet_proto" => 1,
             "inet_service" => 2,
@@ -71,6 +72,8 @@ pub(super) fn decode_fields(types: &[&str], mut bytes: &[u8]) -> Option<Vec<Fiel
             "ipv4_addr" => Field::Ip(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
             "ipv6_addr" => Field::Ip(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
             "ether_addr" => Field::Mac(Mac(value.try_into().ok()?)),
+            // A number of ours has its two bytes twice, see `class_bits`.
+            "mark" | "classid" => Field::Class(u16::from_be_bytes([value[0], value[1]])),
             "inet_proto" => Field::Proto(value[0]),
             "inet_service" => Field::Port(u16::from_be_bytes(value.try_into().ok()?)),
             _ => Field::Iface(super::wire::text(value)),
@@ -89,6 +92,9 @@ pub(super) fn encode(buffer: &mut Buffer, element: &Element, whole: bool) {
     }
     put_key(buffer, ELEM_KEY, &encode_fields(&element.key));
     if has_boundaries(element.set) {
+        if let Some(data) = element.data.as_ref().filter(|_| whole) {
+            put_key(buffer, ELEM_DATA, &encode_fields(data));
+        }
         buffer.end_nest(&open);
         if let Some(after) = element.end.as_deref().and_then(after) {
             let open = buffer.nest(LIST_ELEM);
@@ -164,26 +170,45 @@ pub(super) fn decode(list: &[u8]) -> impl Iterator<Item = Raw> {
         })
 }
 
-/// Key and inclusive end of each interval, from the boundaries of a set of one field.
-pub(super) fn pair_boundaries(mut raw: Vec<Raw>) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// An interval of a set of one field.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub key: Vec<u8>,
+    /// The last one inside.
+    pub end: Vec<u8>,
+    pub data: Option<Vec<u8>>,
+}
+
+/// The intervals that boundaries stand for.
+pub(super) fn pair_boundaries(mut raw: Vec<Raw>) -> Vec<Interval> {
     // At one address the end of one interval comes before the start of the next.
     raw.sort_by(|a, b| (&a.key, !a.is_end).cmp(&(&b.key, !b.is_end)));
     let mut out = Vec::new();
-    let mut start: Option<Vec<u8>> = None;
+    let mut start: Option<Raw> = None;
     for r in raw {
         if r.is_end {
             if let Some(s) = start.take() {
-                out.push((s, before(&r.key)));
+                out.push(s.until(before(&r.key)));
             }
         } else {
-            start = Some(r.key);
+            start = Some(r);
         }
     }
     if let Some(s) = start {
-        let last = vec![0xff; s.len()];
-        out.push((s, last));
+        let last = vec![0xff; s.key.len()];
+        out.push(s.until(last));
     }
     out
+}
+
+impl Raw {
+    fn until(self, end: Vec<u8>) -> Interval {
+        Interval {
+            key: self.key,
+            end,
+            data: self.data,
+        }
+    }
 }
 
 fn before(key: &[u8]) -> Vec<u8> {
@@ -218,6 +243,11 @@ mod tests {
 
     fn ip(text: &str) -> Field {
         Field::Ip(text.parse().unwrap())
+    }
+
+    fn interval(key: Vec<u8>, end: Vec<u8>) -> Interval {
+        let data = None;
+        Interval { key, end, data }
     }
 
     fn hex(element: &Element) -> String {
@@ -284,7 +314,10 @@ mod tests {
         encode(&mut buffer, &all, true);
         let raw: Vec<Raw> = decode(&buffer.bytes).collect();
         assert_eq!(raw.len(), 1);
-        assert_eq!(pair_boundaries(raw), [(encode_fields(&all.key), vec![0xff; 16])]);
+        assert_eq!(
+            pair_boundaries(raw),
+            [interval(encode_fields(&all.key), vec![0xff; 16])]
+        );
     }
 
     #[test]
@@ -309,7 +342,10 @@ mod tests {
             ([10, 9, 0, 0], [10, 9, 255, 255]),
             ([10, 10, 0, 0], [10, 10, 255, 255]),
         ];
-        let wanted: Vec<_> = wanted.iter().map(|(a, b)| (a.to_vec(), b.to_vec())).collect();
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(a, b)| interval(a.to_vec(), b.to_vec()))
+            .collect();
         assert_eq!(pair_boundaries(raw), wanted);
     }
 }

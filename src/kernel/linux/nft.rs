@@ -90,7 +90,7 @@ impl Nft {
         let found = if element::has_boundaries(set) {
             element::pair_boundaries(raw)
                 .iter()
-                .filter_map(|(key, end)| make(key, Some(end), None, None))
+                .filter_map(|i| make(&i.key, Some(&i.end), i.data.as_deref(), None))
                 .collect()
         } else {
             raw.iter()

@@ -40,6 +40,16 @@ pub(super) struct Asked {
     pub baseline: Vec<usize>,
 }
 
+/// The rules that speak of one pod in one direction. In `admin` and `baseline` the first that matches decides or
+/// passes on to the next tier; if `isolated`, what no rule of `allow` matches is denied and `baseline` is not asked.
+#[derive(Clone, Debug, Default)]
+pub struct Governing {
+    pub admin: Vec<RuleId>,
+    pub isolated: bool,
+    pub allow: Vec<RuleId>,
+    pub baseline: Vec<RuleId>,
+}
+
 /// Everything that is needed to decide.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -130,7 +140,7 @@ impl Engine {
     }
 
     /// The rules of a policy in one direction.
-    pub(super) fn rules(&self, policy: usize, direction: Direction) -> impl Iterator<Item = RuleId> + use<> {
+    pub fn rules(&self, policy: usize, direction: Direction) -> impl Iterator<Item = RuleId> + use<> {
         let count = self.policies[policy].rules(direction).map_or(0, <[_]>::len);
         (0..count).map(move |rule| RuleId {
             policy,
@@ -237,6 +247,19 @@ impl Engine {
         Some(by_name).filter(|s| !s.is_empty())
     }
 
+    /// What the policies say about a pod in a direction; `None` for what no policy can select.
+    #[must_use]
+    pub fn governing(&self, pod: PodId, direction: Direction) -> Option<Governing> {
+        let asked = self.asked(pod, direction);
+        let rules = |policies: &[usize]| self.in_order(policies, direction);
+        self.cluster.pod(pod).is_inside().then(|| Governing {
+            admin: rules(&asked.admin),
+            isolated: !asked.namespaced.is_empty(),
+            allow: rules(&asked.namespaced),
+            baseline: rules(&asked.baseline),
+        })
+    }
+
     /// The policies of one pod as lists of rules, in the order in which they are asked.
     pub(super) fn in_order(&self, policies: &[usize], direction: Direction) -> Vec<RuleId> {
         policies.iter().flat_map(|p| self.rules(*p, direction)).collect()
@@ -338,10 +361,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn pods(&mut self, pods: &Pods) -> PodSet {
-        let key = match &pods.namespaces {
-            Namespaces::Own(name) => format!("own {name}\n\n{}", pods.pods.key()),
-            Namespaces::Selected(selector) => format!("{}\n\n{}", selector.key(), pods.pods.key()),
-        };
+        let key = pods.key();
         if let Some(set) = self.known.get(&key) {
             return set.clone();
         }

@@ -2,7 +2,7 @@
 //!
 //! [`read`] makes values of manifests, [`Engine`] compiles them once: every selector and address range becomes a
 //! set of pods. [`Engine::decide`] gives one flow's verdict with its reasons, [`Engine::row`] a whole row of the
-//! matrix, [`Engine::wall`] what a compiler for the kernel needs. Nothing here prints; every rule knows its file,
+//! matrix, [`Engine::governing`] what a compiler for the kernel needs. Nothing here prints; every rule knows its file,
 //! line and column.
 
 mod address;
@@ -14,15 +14,14 @@ mod label;
 mod lint;
 mod matrix;
 #[cfg(test)]
-mod oracle;
+pub mod oracle;
 mod read;
 mod rule;
 mod set;
-mod wall;
 
 pub use cluster::{Cluster, Namespace, Node, OUTSIDE, Place, Pod, PodId, PodPort, Standing, Workload};
 pub use decide::{Miss, PeerMiss, PortMiss, Ruling, Side, Tried, Verdict};
-pub use engine::{Engine, RuleId};
+pub use engine::{Engine, Governing, RuleId};
 pub use expect::{Ends, Expectations, Expected, Ports};
 pub use label::{Labels, NAMESPACE_NAME, Operator, Requirement, Selector};
 pub use lint::{Finding, lint};
@@ -32,4 +31,3 @@ pub use rule::{
     Action, Block, Direction, Kind, Namespaces, Peer, Pods, Policy, PortMatch, PortNumbers, Rule, Tier,
 };
 pub use set::PodSet;
-pub use wall::{OpenPorts, Opening, Wall, Who};

@@ -97,6 +97,18 @@ pub struct Pods {
     pub pods: Selector,
 }
 
+impl Pods {
+    /// A text that is equal for what names the same pods in the same words.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let namespaces = match &self.namespaces {
+            Namespaces::Own(name) => format!("own {name}"),
+            Namespaces::Selected(selector) => selector.key(),
+        };
+        format!("{namespaces}\n\n{}", self.pods.key())
+    }
+}
+
 /// What one entry of `from` or `to` names.
 #[derive(Clone, Debug)]
 pub enum Peer {
@@ -107,6 +119,19 @@ pub enum Peer {
     Nodes(Selector),
     /// Names of the DNS; moat has none to ask, so no address is known to be theirs.
     Domains(Vec<String>),
+}
+
+impl Peer {
+    /// A text that is equal for what names the same peers in the same words.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Pods(pods) => format!("pods {}", pods.key()),
+            Self::Block(block) => format!("block {block}"),
+            Self::Nodes(selector) => format!("nodes {}", selector.key()),
+            Self::Domains(names) => format!("domains {names:?}"),
+        }
+    }
 }
 
 /// An address range with holes.

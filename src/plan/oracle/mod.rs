@@ -8,3 +8,5 @@ mod picture;
 mod principles;
 mod wall;
 mod worlds;
+
+pub use wall::{Packet, Wall};

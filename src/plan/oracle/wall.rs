@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::model::Family;
-use crate::plan::skeleton::ruleset;
+use crate::plan::skeleton::{class_bits, ruleset};
 use crate::plan::{Element, Field, MARK_IN, MARK_OUT, Names, Object, Place, Ruleset, SetName, State, Table};
 
 /// A packet at a hook.
@@ -19,6 +19,13 @@ pub struct Packet {
     pub port: u16,
     pub reply: bool,
     pub translated: bool,
+}
+
+/// What rules write upon a packet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    mark: u32,
+    priority: u32,
 }
 
 /// What came of a packet.
@@ -73,20 +80,24 @@ impl Wall {
 
     /// The marks with which a packet leaves prerouting: where it may go.
     pub fn marks(&self, packet: &Packet) -> u32 {
-        let mut mark = MARK_IN | MARK_OUT;
-        assert_ne!(self.chain("judge", packet, &mut mark), End::Drop);
-        mark
+        let mut on = Written {
+            mark: MARK_IN | MARK_OUT,
+            priority: 0,
+        };
+        assert_ne!(self.chain("judge", packet, &mut on), End::Drop);
+        assert_eq!(on.priority, 0, "what policies look up by is left on the packet");
+        on.mark
     }
 
     /// Whether a packet to the router or host itself is let in.
     pub fn lets_in(&self, packet: &Packet) -> bool {
-        self.chain("to_us", packet, &mut 0) != End::Drop
+        self.chain("to_us", packet, &mut Written::default()) != End::Drop
     }
 
-    fn chain(&self, name: &str, packet: &Packet, mark: &mut u32) -> End {
+    fn chain(&self, name: &str, packet: &Packet, on: &mut Written) -> End {
         for rule in &self.chains[name] {
             let words: Vec<&str> = rule.iter().map(String::as_str).collect();
-            match self.rule(&words, packet, mark) {
+            match self.rule(&words, packet, on) {
                 None => {}
                 Some(end) => return end,
             }
@@ -95,42 +106,67 @@ impl Wall {
     }
 
     /// `None`: on to the next rule.
-    fn rule<'w>(&self, mut words: &'w [&'w str], packet: &Packet, mark: &mut u32) -> Option<End> {
+    fn rule<'w>(&self, mut words: &'w [&'w str], packet: &Packet, on: &mut Written) -> Option<End> {
         loop {
             match words {
                 [] => return None,
                 ["accept"] => return Some(End::Accept),
                 ["drop"] => return Some(End::Drop),
                 ["return"] => return Some(End::Return),
-                ["goto", chain] => return Some(self.chain(chain, packet, mark)),
+                ["goto", chain] => return Some(self.chain(chain, packet, on)),
                 ["jump", chain] => {
-                    let end = self.chain(chain, packet, mark);
+                    let end = self.chain(chain, packet, on);
                     return (end != End::Return).then_some(end);
                 }
                 ["meta", "mark", "set", "meta", "mark", "|", bits] => {
-                    *mark |= u32::from_str_radix(bits.trim_start_matches("0x"), 16).unwrap();
+                    on.mark |= hex(bits);
                     return None;
                 }
                 ["meta", "mark", "set", "meta", "mark", "&", bits] => {
-                    *mark &= u32::from_str_radix(bits.trim_start_matches("0x"), 16).unwrap();
+                    on.mark &= hex(bits);
+                    return None;
+                }
+                ["meta", what @ ("mark" | "priority"), "set", rest @ ..] => {
+                    let value = match rest {
+                        [bits] => Some(hex(bits)),
+                        ["ip" | "ip6", side, "map", map] => self.value(map, &Field::Ip(packet.side(side))),
+                        _ => panic!("a rule that this interpreter does not know: {words:?}"),
+                    };
+                    match (*what, value) {
+                        (_, None) => {}
+                        ("mark", Some(value)) => on.mark = value,
+                        (_, Some(value)) => on.priority = value,
+                    }
                     return None;
                 }
                 ["limit", "rate", _, rest @ ..] => words = rest,
-                _ => words = self.condition(words, packet)?,
+                _ => words = self.condition(words, packet, *on)?,
             }
         }
     }
 
     /// The words after a condition that holds; `None` where it does not.
-    fn condition<'w>(&self, words: &'w [&'w str], packet: &Packet) -> Option<&'w [&'w str]> {
+    fn condition<'w>(&self, words: &'w [&'w str], packet: &Packet, on: Written) -> Option<&'w [&'w str]> {
         let (holds, rest) = match words {
+            ["meta", "mark", bits, rest @ ..] if bits.starts_with("0x") => (on.mark == hex(bits), rest),
+            [
+                "meta",
+                "l4proto",
+                "!=",
+                "{",
+                "tcp,",
+                "udp,",
+                "sctp",
+                "}",
+                rest @ ..,
+            ] => (![6, 17, 132].contains(&packet.proto), rest),
             ["ct", "state", "invalid" | "related", rest @ ..] => (false, rest),
             ["ct", "direction", "reply", rest @ ..] => (packet.reply, rest),
             ["ct", "status", "dnat", rest @ ..] => (packet.translated, rest),
             ["iifname", set, rest @ ..] if set.starts_with('@') => {
                 (self.holds(set, &[Field::Iface(packet.iif.to_owned())]), rest)
             }
-            ["iifname", ".", ..] => self.lookup(words, packet),
+            ["iifname", ".", ..] => self.lookup(words, packet, on),
             ["iifname", rest @ ..] => {
                 let (names, rest) = literal(rest);
                 let fits = |n: &str| match n.strip_suffix('*') {
@@ -150,13 +186,13 @@ impl Wall {
             }
             ["ip", "saddr", "0.0.0.0/0", rest @ ..] => (packet.from.is_ipv4(), rest),
             ["ip6", "saddr", "::/0", rest @ ..] => (packet.from.is_ipv6(), rest),
-            _ => self.lookup(words, packet),
+            _ => self.lookup(words, packet, on),
         };
         holds.then_some(rest)
     }
 
     /// `FIELD . FIELD ... [!=] @SET`
-    fn lookup<'w>(&self, mut words: &'w [&'w str], packet: &Packet) -> (bool, &'w [&'w str]) {
+    fn lookup<'w>(&self, mut words: &'w [&'w str], packet: &Packet, on: Written) -> (bool, &'w [&'w str]) {
         let mut key = Vec::new();
         let mut family = None;
         loop {
@@ -171,6 +207,8 @@ impl Wall {
                 }
                 ["iifname", rest @ ..] => (Field::Iface(packet.iif.to_owned()), rest),
                 ["meta", "l4proto", rest @ ..] => (Field::Proto(packet.proto), rest),
+                ["meta", "mark", rest @ ..] => (class(on.mark), rest),
+                ["meta", "priority", rest @ ..] => (class(on.priority), rest),
                 ["th", "dport", rest @ ..] => (Field::Port(packet.port), rest),
                 ["th", "sport", rest @ ..] => (Field::Port(packet.source_port), rest),
                 _ => panic!("a rule that this interpreter does not know: {words:?}"),
@@ -185,6 +223,19 @@ impl Wall {
         }
     }
 
+    /// What a map says of a key.
+    fn value(&self, map: &str, key: &Field) -> Option<u32> {
+        let (_, elements) = &self.sets[map.strip_prefix('@').unwrap()];
+        let holds = |e: &&Element| match &e.end {
+            Some(end) => &e.key[0] <= key && key <= &end[0],
+            None => e.key[0] == *key,
+        };
+        match elements.iter().find(holds)?.data.as_deref() {
+            Some([Field::Class(n)]) => Some(class_bits(*n)),
+            other => panic!("{other:?} is no class"),
+        }
+    }
+
     fn holds(&self, set: &str, key: &[Field]) -> bool {
         let (name, elements) = &self.sets[set.strip_prefix('@').unwrap()];
         assert_eq!(name.key_types().len(), key.len(), "{set}");
@@ -195,8 +246,17 @@ impl Wall {
     }
 }
 
+/// A lookup without addresses is in a chain of one family.
 fn applies(family: Option<Family>, packet: &Packet) -> bool {
-    family == Some(Family::of(packet.from))
+    family.is_none_or(|f| f == Family::of(packet.from))
+}
+
+fn hex(word: &str) -> u32 {
+    u32::from_str_radix(word.trim_start_matches("0x"), 16).unwrap()
+}
+
+fn class(bits: u32) -> Field {
+    Field::Class((bits >> 16) as u16)
 }
 
 /// A quoted name, or a list of names in braces; `!=` stays in front.

@@ -343,10 +343,25 @@ fn shapes() -> State {
         vec![Field::Ip(ip("fd50::1")), Field::Proto(17), Field::Port(53)],
     );
     at6.data = Some(vec![Field::Ip(ip("fd09::3")), Field::Port(5353)]);
-    [ports, timed, timed_range, cidr, any, at6]
-        .into_iter()
-        .map(Object::Element)
-        .collect()
+    let class = |set, key: &str, end: Option<&str>| {
+        let mut e = element(&router, Table::Wall, set, vec![Field::Ip(ip(key))]);
+        e.end = end.map(|end| vec![Field::Ip(ip(end))]);
+        e.data = Some(vec![Field::Class(0x1234)]);
+        e
+    };
+    let of_pod = class(SetName::EgressClass(Family::Ip4), "10.9.0.2", None);
+    let of_range = class(SetName::IngressBlock(Family::Ip6), "fd50::", Some("fd50::ff"));
+    let next = class(SetName::IngressBlock(Family::Ip6), "fd50::100", Some("fd50::1ff"));
+    let between = |port| {
+        let pair = [Field::Class(0x1234), Field::Class(0)];
+        [&pair[..], &[Field::Proto(6), Field::Port(port)]].concat()
+    };
+    let granted = element(&router, Table::Wall, SetName::MayPort, between(80));
+    let mut granted_range = element(&router, Table::Wall, SetName::MayRange, between(90));
+    granted_range.end = Some(between(99));
+    let links = [ports, timed, timed_range, cidr, any, at6];
+    let policies = [of_pod, of_range, next, granted, granted_range];
+    links.into_iter().chain(policies).map(Object::Element).collect()
 }
 
 /// What an attachment of each reference plugin wants.

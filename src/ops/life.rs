@@ -134,7 +134,7 @@ fn each(place: &Where, keys: &[String], verb: &str, f: impl Fn(&mut Moat, &str) 
             first = first.or(Some(e.while_doing(format!("{verb} `{key}`"))));
         }
     }
-    let swept = remove::sweep(&mut moat);
+    let swept = remove::sweep_some(&mut moat);
     first.map_or(swept, Err)
 }
 
@@ -153,7 +153,7 @@ pub fn wait(place: &Where, key: &str) -> Result<i32> {
     moat.share()?;
     // Whoever started it in the foreground knows the status best.
     let recorded = moat.store.container(&c.id)?.and_then(|c| c.exit_code);
-    remove::sweep(&mut moat)?;
+    remove::sweep_some(&mut moat)?;
     // A first process of ours that left no word was killed, since it ends of nothing else.
     let killed = c.pid.map(|_| 128 + libc::SIGKILL);
     code.or(recorded).or(killed).ok_or_else(|| Error::Refused {

@@ -1,6 +1,6 @@
 //! `ps`, `inspect`: what there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::context::{Moat, Where};
 use super::error::Result;
 use super::remove;
 use super::time::rfc3339;
-use crate::model::{Family, Mac, Name, Published};
+use crate::model::{Endpoint, Family, Mac, Name, Network, Published};
 use crate::sandbox::{self, HealthState, HealthStatus, LastExit, LimitSet, Spec, Usage};
 use crate::store::{Container, Phase, Stage};
 
@@ -43,7 +43,7 @@ pub struct View {
 }
 
 /// A published port.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Port {
     /// The host's address; `null` is every one.
     pub host: Option<IpAddr>,
@@ -125,9 +125,10 @@ impl From<&Published> for Port {
 pub fn ps(place: &Where, all: bool) -> Result<Vec<View>> {
     let mut moat = Moat::settled(place)?;
     remove::sweep(&mut moat)?;
-    let containers = moat.store.containers()?;
+    let known = Known::all(&moat)?;
+    let containers = moat.store.listed()?;
     let shown = containers.iter().filter(|c| all || c.phase == Phase::Running);
-    let mut views: Vec<View> = shown.map(|c| view(&moat, c)).collect::<Result<_>>()?;
+    let mut views: Vec<View> = shown.map(|c| view(&moat, &known, c)).collect::<Result<_>>()?;
     for shown in moat.shown_classic()? {
         if all || shown.is_alive() {
             views.push(view_classic(&moat, &shown)?);
@@ -164,15 +165,54 @@ fn view_classic(moat: &Moat, shown: &Shown) -> Result<View> {
     })
 }
 
-fn view(moat: &Moat, c: &Container) -> Result<View> {
-    let endpoint = moat.store.endpoint(&c.name)?.map(|(e, _)| e);
-    let network = endpoint
-        .as_ref()
-        .map(|e| moat.store.network(&e.network))
-        .transpose()?
-        .flatten();
+/// What views are made of, read once for all of them.
+struct Known {
+    endpoints: HashMap<Name, Endpoint>,
+    networks: HashMap<Name, Network>,
+    published: HashMap<Name, Vec<Port>>,
+    paused: BTreeSet<String>,
+    freezers: sandbox::Freezers,
+}
+
+impl Known {
+    fn all(moat: &Moat) -> Result<Self> {
+        Self::new(
+            moat,
+            moat.store.endpoints()?.into_iter().map(|(e, _)| e),
+            moat.store.published_of(None)?,
+        )
+    }
+
+    /// Of one container.
+    fn of(moat: &Moat, endpoint: Option<&Endpoint>, name: &Name) -> Result<Self> {
+        Self::new(moat, endpoint.cloned(), moat.store.published_of(Some(name))?)
+    }
+
+    fn new(
+        moat: &Moat,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        published: Vec<Published>,
+    ) -> Result<Self> {
+        let mut ports: HashMap<Name, Vec<Port>> = HashMap::new();
+        for p in published {
+            ports.entry(p.container.clone()).or_default().push(Port::from(&p));
+        }
+        let networks = moat.store.networks()?.into_iter().map(|row| row.network);
+        Ok(Self {
+            endpoints: endpoints.into_iter().map(|e| (e.container.clone(), e)).collect(),
+            networks: networks.map(|n| (n.name.clone(), n)).collect(),
+            published: ports,
+            paused: moat.store.paused()?,
+            freezers: sandbox::Freezers::of_this_machine(),
+        })
+    }
+}
+
+fn view(moat: &Moat, known: &Known, c: &Container) -> Result<View> {
+    let endpoint = known.endpoints.get(&c.name);
+    let network = endpoint.and_then(|e| known.networks.get(&e.network));
     let length = |ip: IpAddr| {
-        let subnet = network.as_ref().and_then(|n| n.network.subnet(Family::of(ip)));
+        let subnet = network.and_then(|n| n.subnet(Family::of(ip)));
         subnet.map_or_else(|| ip.to_string(), |s| s.of(ip).to_string())
     };
     let progress = sandbox::progress(&moat.container_dir(&c.id)).unwrap_or_default();
@@ -180,13 +220,13 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
     Ok(View {
         name: c.name.clone(),
         id: super::cni::runtime_id(c).unwrap_or_else(|| c.id.clone()),
-        net: endpoint.as_ref().map(|e| e.network.clone()),
+        net: endpoint.map(|e| e.network.clone()),
         ips: endpoint
             .iter()
             .flat_map(|e| &e.addresses)
             .map(|ip| length(*ip))
             .collect(),
-        mac: endpoint.as_ref().map(|e| e.mac),
+        mac: endpoint.map(|e| e.mac),
         pid: c.pid.filter(|_| c.phase == Phase::Running).map(|p| p.0),
         status: match c.phase {
             Phase::Creating => "created",
@@ -199,14 +239,9 @@ fn view(moat: &Moat, c: &Container) -> Result<View> {
         health: progress.health.filter(|_| runs).map(|h| h.status),
         restarts: progress.restarts,
         restarting: runs && progress.waiting,
-        paused: runs && sandbox::is_frozen(&c.id),
+        paused: runs && known.paused.contains(&c.id) && known.freezers.hold(&c.id),
         labels: c.labels.clone(),
-        ports: moat
-            .store
-            .published_of(Some(&c.name))?
-            .iter()
-            .map(Port::from)
-            .collect(),
+        ports: known.published.get(&c.name).cloned().unwrap_or_default(),
         created: rfc3339(c.created),
         without_wall_on: None,
     })
@@ -244,7 +279,11 @@ pub fn inspect(place: &Where, key: &str) -> Result<Details> {
         .links_with(&[crate::model::End::Container(c.name.clone())])?;
     let progress = sandbox::progress(&moat.container_dir(&c.id)).unwrap_or_default();
     Ok(Details {
-        view: view(&moat, &c)?,
+        view: view(
+            &moat,
+            &Known::of(&moat, endpoint.as_ref().map(|(e, _)| e), &c.name)?,
+            &c,
+        )?,
         limits: sandbox::limits_of(&c.id),
         oom_killed: sandbox::oom_kills(&c.id).is_some_and(|n| n > 0)
             || progress.last_exit.as_ref().is_some_and(|last| last.oom_killed),

@@ -22,10 +22,17 @@ pub fn pause(place: &Where, keys: &[String], paused: bool) -> Result<()> {
 
 fn one(moat: &Moat, key: &str, paused: bool) -> Result<()> {
     let (c, pid, _) = running(moat, key)?;
-    if sandbox::is_frozen(&c.id) == paused {
-        return Ok(());
+    // Said before and taken back after, so that a listing asks the kernel about those alone that may be.
+    if paused {
+        moat.store.set_paused(&c.id, true)?;
     }
-    Ok(sandbox::freeze(&c.id, pid, paused)?)
+    if sandbox::is_frozen(&c.id) != paused {
+        sandbox::freeze(&c.id, pid, paused)?;
+    }
+    if !paused {
+        moat.store.set_paused(&c.id, false)?;
+    }
+    Ok(())
 }
 
 /// The processes of a container.

@@ -13,6 +13,9 @@ use crate::store::{Container, Phase, Store};
 /// What becomes of work that ends what cannot be brought back.
 pub const GOES_ON: &str = "the next `moat` command goes on with it";
 
+/// How many containers a command that is not about all of them looks at for their end.
+const GLANCE: u32 = 64;
+
 /// How long the kernel may take to end a container's processes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,7 +38,11 @@ pub fn rm(place: &Where, names: &[String], all: bool, force: bool) -> Result<Vec
             Err(e) => first = first.or(Some(e.while_doing(format!("remove `{}`", c.name)))),
         }
     }
-    let swept = sweep(&mut moat);
+    let swept = if all {
+        sweep(&mut moat)
+    } else {
+        sweep_some(&mut moat)
+    };
     first.map_or(swept.map(|()| removed), Err)
 }
 
@@ -166,7 +173,7 @@ pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
         return Ok(false);
     };
     // Another runtime may leave its process a zombie for long: there the namespace tells.
-    if sandbox::is_alive(pid, started) && (!c.name.is_anothers() || moat.is_attached(&c.name)?) {
+    if runs(moat, &c.name, (pid, started))? {
         return Ok(false);
     }
     if c.auto_remove {
@@ -188,17 +195,40 @@ pub fn note_exit(moat: &mut Moat, c: &Container) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether a container with this first process is there. Another runtime may leave its process a zombie for
+/// long: there the namespace tells.
+fn runs(moat: &Moat, name: &Name, (pid, started): (i32, u64)) -> Result<bool> {
+    Ok(sandbox::is_alive(pid, started) && (!name.is_anothers() || moat.is_attached(name)?))
+}
+
 /// Notes every container whose process is over, and what nobody uses any more goes.
 ///
 /// # Errors
 /// What would not go.
 pub fn sweep(moat: &mut Moat) -> Result<()> {
-    tidy(moat).map_err(|e| e.while_doing("tidy up after what ended").noting(GOES_ON))
+    tidy(moat, u32::MAX).map_err(|e| e.while_doing("tidy up after what ended").noting(GOES_ON))
 }
 
-fn tidy(moat: &mut Moat) -> Result<()> {
-    for c in moat.store.running()? {
-        note_exit(moat, &c)?;
+/// As [`sweep`], at a cost that does not grow with the number of containers: of more than [`GLANCE`] each
+/// command looks at some, and a listing at all.
+///
+/// # Errors
+/// What would not go.
+pub fn sweep_some(moat: &mut Moat) -> Result<()> {
+    tidy(moat, GLANCE).map_err(|e| e.while_doing("tidy up after what ended").noting(GOES_ON))
+}
+
+fn tidy(moat: &mut Moat, most: u32) -> Result<()> {
+    let count = moat.store.process_count()?;
+    // Others than the command before, whose number is another one.
+    let skip = (moat.me.0 as u32).wrapping_mul(most) % count.saturating_sub(most).saturating_add(1).max(1);
+    for (name, pid, started) in moat.store.processes(most, skip)? {
+        if !runs(moat, &name, (pid, started))?
+            && let Some(c) = moat.store.container(name.as_str())?
+            && c.phase == Phase::Running
+        {
+            note_exit(moat, &c)?;
+        }
     }
     if idle(moat)? {
         moat.exclude()?;

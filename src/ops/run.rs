@@ -191,7 +191,7 @@ fn end(moat: &mut Moat, id: &str, name: &Name, code: i32) -> Result<()> {
         // Also where another command noted the end before: this one waited for it.
         moat.store.set_exit_code(name, code)?;
     }
-    remove::sweep(moat)
+    remove::sweep_some(moat)
 }
 
 /// The record of a container that is being created.
@@ -361,7 +361,7 @@ fn undo(moat: &mut Moat, record: &Container) -> Result<()> {
     let current = moat.store.container(record.name.as_str())?;
     let c = current.unwrap_or_else(|| record.clone());
     remove::erase(moat, &c)?;
-    remove::sweep(moat)
+    remove::sweep_some(moat)
 }
 
 /// What would be done, without doing it: the records are made and rolled back.

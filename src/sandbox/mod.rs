@@ -48,7 +48,7 @@ mod users;
 mod visit;
 mod watch;
 
-pub use cgroup::{LimitSet, Measure, Pressure, is_frozen, limits_of, measure, oom_kills};
+pub use cgroup::{Freezers, LimitSet, Measure, Pressure, is_frozen, limits_of, measure, oom_kills};
 pub use changes::{ChangeKind, changes};
 pub use check::prepare;
 pub use cleanup::{cleanup, destroy, kill_all, remove_tree};

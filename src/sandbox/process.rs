@@ -3,7 +3,7 @@
 //! Waits by polling a pidfd (readable once the process ended, `pidfd_open(2)`); never on SIGCHLD, which can be
 //! missed, and never by sleeping.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,32 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::error::{Error, Result};
 use super::syscall;
 
-/// Field 22 of `/proc/PID/stat`: when the process started, in clock ticks after boot.
+/// Fields 3 and 22 of `/proc/PID/stat`: the state, and when the process started, in clock ticks after boot.
+///
+/// With a buffer of its own, since a listing asks this of every container: the file cannot tell its size, and
+/// is read in one piece or not at all.
+fn stat(pid: i32) -> Option<(u8, u64)> {
+    let mut buffer = [0; 1024];
+    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = file.read(&mut buffer).ok()?;
+    // The name in field 2 may hold blanks and parentheses: count from the last one.
+    let end = buffer[..length].iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(&buffer[end + 1..length]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.bytes().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// When the process started, in clock ticks after boot.
 #[must_use]
 pub fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in field 2 may hold blanks and parentheses: count from the last one.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat(pid).map(|(_, started)| started)
 }
 
 /// Whether this very process still runs; a zombie does not.
 #[must_use]
 pub fn is_alive(pid: i32, started: u64) -> bool {
-    open(pid, started).is_ok()
+    stat(pid).is_some_and(|(state, since)| since == started && !matches!(state, b'Z' | b'X' | b'x'))
 }
 
 /// A pidfd of this very process.

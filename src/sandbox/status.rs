@@ -162,6 +162,10 @@ impl Status {
 #[must_use]
 pub fn progress(dir: &Path) -> Option<Progress> {
     let path = dir.join("status");
+    // Of most that run there is nothing to say, which a listing of many should learn at once.
+    if std::fs::metadata(&path).is_ok_and(|status| status.len() == 0) {
+        return None;
+    }
     for _ in 0..20 {
         let text = std::fs::read(&path).ok().filter(|text| !text.is_empty())?;
         if let Ok(progress) = serde_json::from_slice(&text) {

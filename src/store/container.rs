@@ -1,6 +1,6 @@
 //! Containers, their endpoints, labels and published ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -79,6 +79,9 @@ pub struct NewEndpoint {
     /// Its namespace if that exists already: the path, and what tells it from a later one there.
     pub sandbox: Option<(PathBuf, String)>,
 }
+
+/// What a container's id stands behind in `meta` while it may be held still.
+const PAUSED: &str = "paused ";
 
 const COLUMNS: &str = "id, name, phase, owner_pid, owner_started, pid, started, exit_code, created, finished, \
                        auto_remove, labels, spec";
@@ -213,6 +216,19 @@ impl Store {
             .collect()
     }
 
+    /// All containers, oldest first, without the specifications of ours: for a listing of many.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn listed(&self) -> Result<Vec<Container>, Error> {
+        let columns = COLUMNS.replace(" spec", " iif(instr(name, ':'), spec, '')");
+        let sql = format!("SELECT {columns} FROM containers ORDER BY created, name");
+        self.rows(&sql, [], raw)?
+            .into_iter()
+            .map(|r| self.read_container(r))
+            .collect()
+    }
+
     /// The containers that are recorded as running and whose process is ours, oldest first.
     ///
     /// # Errors
@@ -225,6 +241,51 @@ impl Store {
             .into_iter()
             .map(|r| self.read_container(r))
             .collect()
+    }
+
+    /// The first processes of containers that are recorded as running: at most `most` of them, from the
+    /// `skip`th oldest on.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn processes(&self, most: u32, skip: u32) -> Result<Vec<(Name, i32, u64)>, Error> {
+        let sql = "SELECT name, pid, started FROM containers WHERE phase='running' AND pid IS NOT NULL
+                   ORDER BY created LIMIT ?1 OFFSET ?2";
+        let rows: Vec<(String, i32, i64)> =
+            self.rows(sql, [most, skip], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        rows.into_iter()
+            .map(|(name, pid, started)| Ok((name.parse().map_err(|e| self.record(e))?, pid, started as u64)))
+            .collect()
+    }
+
+    /// Records that a container may be held still, or is not.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_paused(&self, id: &str, paused: bool) -> Result<(), Error> {
+        self.set_meta(&format!("{PAUSED}{id}"), paused.then_some(""))
+    }
+
+    /// The ids of containers that may be held still.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn paused(&self) -> Result<BTreeSet<String>, Error> {
+        let sql = "SELECT substr(key, length(?1) + 1) FROM meta WHERE key GLOB ?1||'*'";
+        Ok(self.rows(sql, [PAUSED], |r| r.get(0))?.into_iter().collect())
+    }
+
+    /// How many containers are recorded as running.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn process_count(&self) -> Result<u32, Error> {
+        let sql = "SELECT count(*) FROM containers WHERE phase='running' AND pid IS NOT NULL";
+        Ok(self
+            .rows(sql, [], |r| r.get(0))?
+            .first()
+            .copied()
+            .unwrap_or_default())
     }
 
     /// Moves a container to another phase of its life.
@@ -277,6 +338,10 @@ impl Store {
         self.noting(&PORT, "container=?1", &[&name.as_str()], || {
             self.run("DELETE FROM published WHERE container=?1", [name.as_str()])
         })?;
+        self.run(
+            "DELETE FROM meta WHERE key=?2||(SELECT id FROM containers WHERE name=?1)",
+            (name.as_str(), PAUSED),
+        )?;
         self.run("DELETE FROM containers WHERE name=?1", [name.as_str()])
             .map(drop)
     }

@@ -338,7 +338,7 @@ fn undo(moat: &mut Moat, name: &Name, new_links: &[Link]) -> Result<()> {
     if let Some(c) = moat.store.container(name.as_str())? {
         remove::erase(moat, &c)?;
     }
-    remove::sweep(moat)
+    remove::sweep_some(moat)
 }
 
 fn is_exhausted(e: &Error) -> bool {

@@ -18,7 +18,7 @@ pub fn detach(place: &Where, id: &Id) -> Result<Option<String>> {
             remove::remove(&mut moat, &c, true)?;
         }
         fault::step("tidying up")?;
-        remove::sweep(&mut moat)?;
+        remove::sweep_some(&mut moat)?;
         let left = moat.store.attachment(&id.key())?;
         let delegate = left.as_ref().and_then(|a| read(a).delegate);
         if left.is_some() && delegate.is_none() {

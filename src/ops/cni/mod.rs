@@ -184,9 +184,8 @@ struct Guest<'a> {
 
 /// The interface that a container's record stands for; `None` for a container of our own.
 pub(super) fn of(c: &Container) -> Option<Id> {
-    serde_json::from_str(&c.spec)
-        .ok()
-        .filter(|_| c.name.is_anothers())
+    let guest = c.name.is_anothers().then(|| serde_json::from_str(&c.spec));
+    guest?.ok()
 }
 
 /// What its runtime calls a container; `None` for one of our own.

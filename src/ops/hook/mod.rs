@@ -64,7 +64,7 @@ fn take_away(place: &Where, name: &Name) -> Result<Done> {
     if let Some(c) = &found {
         remove::remove(&mut moat, c, true)?;
     }
-    remove::sweep(&mut moat)?;
+    remove::sweep_some(&mut moat)?;
     Ok(found.map_or(Done::Nothing, |c| Done::Removed { name: c.name }))
 }
 
@@ -77,7 +77,7 @@ fn attach(place: &Where, state: &State, name: &Name) -> Result<Done> {
     let (pid, netns) = namespace(state)?;
     let mut moat = cni::open(place)?;
     // Whoever died without a word has no claim to its ports, addresses and name any more.
-    remove::sweep(&mut moat)?;
+    remove::sweep_some(&mut moat)?;
     if let Some(c) = recorded(&moat, name)? {
         if c.phase == Phase::Running && moat.is_attached(name)? {
             return Ok(Done::Already { name: name.clone() });

@@ -14,19 +14,38 @@ use crate::sandbox::error::{Error, Result};
 /// How long the kernel may take; it waits for calls that cannot be interrupted.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn v1(id: &str) -> Option<PathBuf> {
-    let root = Hierarchies::of_this_machine().v1.get("freezer")?.clone();
-    Some(root.join(PARENT).join(id))
+/// Where freezers are on this machine, for whoever asks about many containers.
+pub struct Freezers {
+    v2: Option<PathBuf>,
+    v1: Option<PathBuf>,
+}
+
+impl Freezers {
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        let found = Hierarchies::of_this_machine();
+        Self {
+            v2: found.v2.map(|root| root.join(PARENT)),
+            v1: found.v1.get("freezer").map(|root| root.join(PARENT)),
+        }
+    }
+
+    /// Whether the container is stopped.
+    #[must_use]
+    pub fn hold(&self, id: &str) -> bool {
+        let says = |dir: &Option<PathBuf>, file: &str, words: &[&str]| {
+            let path = dir.as_ref().map(|dir| dir.join(id).join(file));
+            let text = path.and_then(|path| fs::read_to_string(path).ok());
+            text.is_some_and(|text| words.contains(&text.trim()))
+        };
+        says(&self.v2, "cgroup.freeze", &["1"]) || says(&self.v1, "freezer.state", &["FROZEN", "FREEZING"])
+    }
 }
 
 /// Whether the container is stopped.
 #[must_use]
 pub fn is_frozen(id: &str) -> bool {
-    let says = |path: PathBuf, word: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == word);
-    leaf_of(id).is_some_and(|leaf| says(leaf.join("cgroup.freeze"), "1"))
-        || v1(id).is_some_and(|dir| {
-            says(dir.join("freezer.state"), "FROZEN") || says(dir.join("freezer.state"), "FREEZING")
-        })
+    Freezers::of_this_machine().hold(id)
 }
 
 /// Stops or continues every process of the container; `pids` are those that a v1 freezer is to take in.
@@ -50,10 +69,13 @@ pub fn freeze(id: &str, frozen: bool, pids: &dyn Fn() -> Vec<i32>) -> Result<()>
 }
 
 fn by_v1(id: &str, frozen: bool, pids: &dyn Fn() -> Vec<i32>) -> Result<()> {
-    let dir = v1(id).ok_or_else(|| {
-        let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-        Error::system("pausing by cgroup v2 or the freezer of v1", source)
-    })?;
+    let dir = Freezers::of_this_machine()
+        .v1
+        .map(|root| root.join(id))
+        .ok_or_else(|| {
+            let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            Error::system("pausing by cgroup v2 or the freezer of v1", source)
+        })?;
     let file = dir.join("freezer.state");
     let set = |value: &str| write(&file, value).map_err(|source| Error::path("writing", &file, source));
     if !frozen {

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use freeze::{freeze, is_frozen};
+pub use freeze::{Freezers, freeze, is_frozen};
 pub(super) use hierarchy::{Hierarchies, controllers_of, unescape};
 pub use measure::{LimitSet, Measure, Pressure, limits_of, measure, oom_kills};
 

@@ -71,9 +71,11 @@ demo: deps build ## the main job on real programs, in a private network namespac
 demo-shop: deps build ## ten real servers from one Compose file, tried with packets; draws target/shop.svg
 	@bash docs/demo/demo-shop $(MOAT) target/shop.svg
 
-bench: deps build ## how long run, link, ps and the plugin take: medians of RUNS=30
-	@python3 docs/demo/bench $(MOAT) $(RUNS)
-	@python3 docs/demo/bench-cni $(MOAT) $(RUNS)
+bench: NEEDED += bwrap=bubblewrap
+bench: deps build ## how long commands and the plugin take, alone and beside peers: medians of RUNS=30
+	@python3 -B docs/demo/bench $(MOAT) $(RUNS)
+	@python3 -B docs/demo/bench-cni $(MOAT) $(RUNS)
+	@python3 -B docs/demo/bench-peers $(MOAT) $(RUNS)
 
 man: build       ## target/moat.1
 	$(MOAT) gen man > target/moat.1

@@ -24,7 +24,7 @@ SHOP := haproxy=haproxy etcd=etcd-server etcdctl=etcd-client psql=postgresql-cli
         /usr/lib/postgresql=postgresql /usr/lib/python3/dist-packages/yaml=python3-yaml
 NEEDED += $(SHOP)
 
-.PHONY: help build deps deny-tool test lint unit netns netpol fuzz soak-run demo demo-shop bench man completions install uninstall clean
+.PHONY: help build deps deny-tool test lint unit netns netpol fuzz soak-run debian demo demo-shop bench man completions install uninstall clean
 
 help:            ## this list
 	@awk -F ':[a-z -]*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,14 @@ fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to 
 
 soak-run: deps   ## `run --rm -- /bin/true` RUNS=1000 times: no hang, nothing left
 	MOAT_RUNS=$(if $(filter-out file,$(origin RUNS)),$(RUNS),1000) $(CARGO) test --locked --test netns -- many_short_runs
+
+debian: NEEDED += mmdebstrap=mmdebstrap
+debian: deps     ## a whole Debian by mmdebstrap, from the mirror, as image and as directory
+	@mkdir -p target
+	@test -e target/debian.tar || { . /etc/os-release && \
+	    mmdebstrap --variant=minbase "$$VERSION_CODENAME" target/debian.new.tar && \
+	    mv target/debian.new.tar target/debian.tar; }
+	MOAT_DEBIAN=$(CURDIR)/target/debian.tar $(CARGO) test --locked --test netns -- debian::
 
 demo: deps build ## the main job on real programs, in a private network namespace
 	@bash docs/demo/demo $(MOAT)

@@ -37,6 +37,7 @@ mod conformance;
 mod copies;
 mod crash;
 mod cut;
+mod debian;
 mod defaults;
 mod faults;
 mod faulty;
@@ -69,7 +70,9 @@ mod walls;
 mod world;
 
 fn main() {
+    let debian = std::env::var_os(debian::TAR).map_or(&[][..], |_| debian::STORIES);
     let stories: Vec<harness::Story> = [
+        debian,
         audit::STORIES,
         walls::STORIES,
         links::STORIES,

@@ -41,6 +41,7 @@ mod debian;
 mod defaults;
 mod faults;
 mod faulty;
+mod flows;
 mod fuzz;
 mod harness;
 mod heal;
@@ -83,6 +84,7 @@ fn main() {
         host::STORIES,
         crash::STORIES,
         faults::STORIES,
+        flows::STORIES,
         parallel::STORIES,
         input::STORIES,
         isolation::STORIES,

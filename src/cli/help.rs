@@ -20,6 +20,7 @@ Networks and links:
 
 Answers:
   why, reach, graph         Whether a flow may pass, and why; the whole matrix; a picture
+  flows                     Who talks to whom, and who is not let, as it happens
   policy                    Test Kubernetes network policies without a cluster, and explain them
   doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
   audit                     Who changed which link, port map or network, and when

@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod cni;
+mod flows;
 mod follow;
 mod gen_;
 mod graph;
@@ -239,6 +240,19 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         }
         Command::Policy(command) => policy::run(command, p),
         Command::Graph { format } => Ok(graph::show(p, &ops::graph::graph(place)?, format)),
+        Command::Flows {
+            follow,
+            denied,
+            lasting,
+        } => {
+            let lasting = lasting.as_deref().map(ops::time::duration).transpose()?;
+            let wish = flows::Wish {
+                follow: follow || lasting.is_some() || denied,
+                denied,
+                lasting: lasting.map(Duration::from_secs),
+            };
+            flows::flows(p, place, wish)
+        }
         Command::Up(args) => topology::up(place, args, dry, p),
         Command::Down(args) => topology::down(place, args, dry, p),
         Command::Audit { follow, tail } => audit::run(place, follow, tail, p),

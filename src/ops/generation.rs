@@ -40,6 +40,11 @@ impl Moat {
         Ok(())
     }
 
+    /// Adds one that a program of ours made.
+    pub(super) fn count_another(&self) -> Result<()> {
+        self.recorded(|before| Some(before?.wrapping_add(1))).map(drop)
+    }
+
     /// Reads the file, and writes what `f` makes of it, under its lock.
     fn recorded(&self, f: impl FnOnce(Option<u32>) -> Option<u32>) -> Result<Option<u32>> {
         let path = self.dir.join("generation");

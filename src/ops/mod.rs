@@ -13,6 +13,7 @@ pub mod copy;
 pub mod doctor;
 mod error;
 pub mod fault;
+pub mod flows;
 pub mod fsck;
 mod gc;
 mod generation;

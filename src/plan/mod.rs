@@ -15,6 +15,7 @@ mod set;
 pub mod skeleton;
 mod step;
 pub mod text;
+pub mod watch;
 
 pub use desired::Machine;
 pub use names::{MARK_IN, MARK_OUT, Names};

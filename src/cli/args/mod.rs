@@ -290,6 +290,19 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
+    /// Show who talks to whom, and with -f who is not let, as it happens
+    #[command(after_help = "Examples:\n  moat flows -f --denied\n  moat flows -f --for 10s --json")]
+    Flows {
+        /// Go on as flows begin and are denied; at the end, how many there were
+        #[arg(short, long)]
+        follow: bool,
+        /// Those alone that are denied
+        #[arg(long)]
+        denied: bool,
+        /// How long to follow: 10s, 15m
+        #[arg(long = "for", value_name = "DURATION")]
+        lasting: Option<String>,
+    },
     Up(Up),
     Down(Down),
     /// Print who changed which link, port map or network, and when

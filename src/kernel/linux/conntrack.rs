@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::SeenFlow;
 use super::nfnl::{CTNETLINK, Nfnl};
 use super::wire::{Buffer, find};
 
@@ -196,6 +197,34 @@ fn forget_some(socket: &mut Nfnl, family: i32, is_one: impl Fn(&Flow<'_>) -> boo
         )?;
     }
     Ok(found.len())
+}
+
+/// Every flow that the namespace tracks.
+pub(super) fn all(socket: &mut Nfnl) -> io::Result<Vec<SeenFlow>> {
+    socket.dump(
+        |buffer, seq, flags| {
+            let open = buffer.message(MSG_GET, flags, seq, 0, 0);
+            buffer.end_message(&open);
+        },
+        |m, found| {
+            if m.kind == MSG_NEW {
+                found.extend(seen(m.attributes()));
+            }
+        },
+    )
+}
+
+/// What an entry says of its flow: who opened it, and who answers.
+pub(super) fn seen(attributes: &[u8]) -> Option<SeenFlow> {
+    let flow = flow(attributes);
+    let ports = (flow.orig.src_port, flow.reply.src_port);
+    Some(SeenFlow {
+        allowed: true,
+        from: flow.orig.src?,
+        to: flow.reply.src?,
+        proto: flow.orig.proto?,
+        ports: (ports.0.unwrap_or_default(), ports.1.unwrap_or_default()),
+    })
 }
 
 /// How many flows the namespace tracks.

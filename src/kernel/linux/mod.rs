@@ -12,6 +12,7 @@ mod dump;
 mod element;
 mod entries;
 mod farewell;
+mod flows;
 pub mod foreign;
 mod guest;
 mod has;
@@ -48,6 +49,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::{Flows, PortFlow};
+pub use self::flows::{Listener, Seen as SeenFlow};
 pub use self::guest::{Guest, OtherEnd};
 pub use self::holder::Holder;
 pub use self::identity::{cookie_of, netns_cookie};
@@ -155,6 +157,17 @@ impl Linux {
             return Ok(0);
         }
         conntrack::forget(self.nft(at)?.socket(), flows).map_err(reading("the established flows"))
+    }
+
+    /// The flows that a namespace tracks now.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn tracked_flows(&mut self, at: &Place) -> Result<Vec<SeenFlow>, Error> {
+        if !self.is_there(at)? {
+            return Ok(vec![]);
+        }
+        conntrack::all(self.nft(at)?.socket()).map_err(reading("the established flows"))
     }
 
     /// Deletes the conntrack entries of flows to ports of the host, and returns how many there

@@ -9,7 +9,7 @@ mod file;
 mod links;
 mod parts;
 mod request;
-mod stop;
+pub(super) mod stop;
 mod up;
 mod wait;
 

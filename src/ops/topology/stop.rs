@@ -1,4 +1,6 @@
-//! Ctrl-C while a topology comes up: what is half done is done whole, and then it stops.
+//! Ctrl-C while a topology comes up, or while somebody listens: what is half done is done whole, and then it stops.
+
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -24,17 +26,30 @@ impl Stop {
         SignalFd::with_flags(&set, flags).map(Self).map_err(fail)
     }
 
+    /// Whether somebody asked to stop.
+    #[must_use]
+    pub fn asked(&self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
+
     /// Goes on unless somebody asked to stop.
     ///
     /// # Errors
     /// Somebody did.
     pub fn look(&self) -> Result<()> {
-        match self.0.read_signal() {
-            Ok(Some(_)) => Err(Error::Refused {
+        if self.asked() {
+            return Err(Error::Refused {
                 what: "somebody asked to stop".into(),
                 hint: "`moat up` goes on from here, `moat down` removes what runs".into(),
-            }),
-            _ => Ok(()),
+            });
         }
+        Ok(())
+    }
+}
+
+/// Readable when somebody did.
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

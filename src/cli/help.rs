@@ -19,8 +19,7 @@ Networks and links:
   cni, hook                 Serve podman, containerd, CRI-O and nerdctl as their plugin, or as an OCI hook
 
 Answers:
-  why, reach, graph         Whether a flow may pass, and why; the whole matrix; a picture
-  flows                     Who talks to whom, and who is not let, as it happens
+  why, reach, graph, flows  Whether a flow may pass, and why; the matrix; a picture; as it happens
   policy                    Test Kubernetes network policies without a cluster, and explain them
   doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
   audit                     Who changed which link, port map or network, and when

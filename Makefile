@@ -16,6 +16,7 @@ NEEDED := nft=nftables ip=iproute2 tcpdump=tcpdump ping=iputils-ping nc=netcat-o
           /usr/bin/python3=python3 ps=procps flock=util-linux tc=iproute2 \
           /usr/lib/cni/bridge=containernetworking-plugins iptables=iptables busybox=busybox-static \
           pasta=passt newuidmap=uidmap setpriv=util-linux skopeo=skopeo docker-registry=docker-registry \
+          /usr/lib/python3/dist-packages/scapy=python3-scapy arping=arping nping=nmap \
           podman=podman chromium=chromium crun=crun conmon=conmon containerd=containerd runc=runc go=golang-go \
           /usr/share/gocode/src/github.com/containernetworking/cni=golang-github-appc-cni-dev
 

@@ -16,6 +16,7 @@
 // Stories use what they need of the harness.
 #![allow(dead_code)]
 
+mod attacks;
 mod audit;
 mod bystanders;
 mod chain;
@@ -110,6 +111,7 @@ fn main() {
         chain_ports::STORIES,
         chain_keys::STORIES,
         chain_ends::STORIES,
+        attacks::STORIES,
         bystanders::STORIES,
         roots::STORIES,
         chain_faults::STORIES,

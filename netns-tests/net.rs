@@ -59,6 +59,11 @@ impl Ns {
         }
     }
 
+    /// Its path; `None` is the story's host.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// A command that will run in this namespace.
     pub fn command(&self, program: &str) -> Command {
         match &self.path {

@@ -1,0 +1,295 @@
+//! Two laboratories with the same people in them: one behind moat's walls, one on a plain bridge.
+//!
+//! `me` is the attacker. `friend` may ask `victim` (UDP 4000) and `me` (6000); `me` may ask `witness`
+//! (UDP 4999) and the host (UDP 7001). On the plain bridge everybody may do everything.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::talk::{Talk, watcher};
+use crate::isolation::PYTHON;
+use crate::net::{Ns, Running, until};
+use crate::walls::gateway_mac;
+use crate::world::{Container, FAMILIES, Mode, Neighbour, World};
+
+/// The attacker: what all attacks use, then the attacks, then its loop.
+const ATTACKER: &str = concat!(
+    include_str!("attacker.py"),
+    include_str!("link.py"),
+    include_str!("source.py"),
+    include_str!("discovery.py"),
+    include_str!("groups.py"),
+    include_str!("fragments.py"),
+    include_str!("flows.py"),
+    include_str!("routes.py"),
+    include_str!("machine.py"),
+    "\nmain()\n"
+);
+
+/// What a container needs to be root with raw sockets.
+pub const ARMED: [&str; 4] = ["--cap-add", "NET_RAW", "--cap-add", "NET_ADMIN"];
+
+/// One laboratory.
+pub struct Lab {
+    /// Whether walls are expected.
+    pub walled: bool,
+    /// All that the attacker can do, as it says itself.
+    pub attacks: Vec<Value>,
+    pub people: Vec<Container>,
+    router: Ns,
+    about: Value,
+    attacker: Talk,
+    watcher: Talk,
+    _servers: Vec<Running>,
+    /// Ends last: what it holds lives in its containers.
+    pub world: Option<World>,
+}
+
+impl Lab {
+    /// Behind the walls; the attacker is the command of a container.
+    pub fn walled(mode: Mode) -> Self {
+        let mut w = World::new(mode);
+        let lan = w.lan();
+        let people = ["victim", "friend", "witness"].map(|name| w.idle(name, &[]));
+        let place = ["run", "-i", "--rm", "--name", "me", "--net", &w.net];
+        let attacker =
+            Talk::start(&mut w.command(&[&place[..], &ARMED, &["--", PYTHON, "-uc", ATTACKER]].concat()));
+        assert!(until(Duration::from_secs(10), || runs(&w)), "the attacker starts");
+        for link in [
+            "friend victim:4000/udp",
+            "friend me:6000/udp",
+            "friend me:6000/tcp",
+            "me witness:4999/udp",
+            "me host:7001/udp",
+        ] {
+            let ends: Vec<&str> = link.split(' ').collect();
+            w.ok(&["link", ends[0], ends[1]]);
+        }
+        let [victim, friend, witness] = people;
+        let me = w.container("me");
+        let router = w.router();
+        let uplink = json!({ "4": uplink(&w, 4), "6": uplink(&w, 6) });
+        let gate = (
+            gateway_mac(&me),
+            w.net_field("gateways", 0),
+            w.net_field("gateways", 1),
+        );
+        let mut places = vec![("host", Ns::host(), json!(7000))];
+        if mode == Mode::Own {
+            places.push(("host", router.clone(), json!(7000)));
+            let line = "ip -o link | grep -o 'm[^ ]*up@' | tr -d @";
+            places.push(("uplink", Ns::host(), json!(Ns::host().must(line).trim())));
+        }
+        Self::furnish(
+            true,
+            [me, victim, friend, witness],
+            &lan,
+            router,
+            &gate,
+            uplink,
+            attacker,
+            places,
+            Some(w),
+        )
+    }
+
+    /// On a bridge with nothing but an address, in namespaces of its own.
+    pub fn plain() -> Self {
+        let setup = include_str!("plain.sh");
+        Ns::host().must(setup);
+        let ns = |name: &str, iface: &str| Ns::at(format!("/run/netns/{name}"), iface);
+        let person = |n: u8, name: &str| Container {
+            name: name.to_owned(),
+            pid: 0,
+            mac: format!("02:77:00:00:00:0{n}"),
+            ip4: format!("10.77.0.{n}"),
+            ip6: format!("fd77::{n}"),
+            ns: ns(name, "eth0"),
+        };
+        let people = [
+            person(2, "me"),
+            person(3, "victim"),
+            person(4, "friend"),
+            person(5, "witness"),
+        ];
+        let attacker = Talk::start(people[0].ns.command(PYTHON).args(["-uc", ATTACKER]));
+        let (host, lan) = (
+            ns("host", "br0"),
+            Neighbour {
+                ns: ns("lan", "lan0"),
+            },
+        );
+        let gate = (
+            "02:77:00:00:00:01".to_owned(),
+            "10.77.0.1".to_owned(),
+            "fd77::1".to_owned(),
+        );
+        let uplink = json!({ "4": "10.78.0.1", "6": "fd78::1" });
+        let places = vec![("host", host.clone(), json!(7000))];
+        Self::furnish(false, people, &lan, host, &gate, uplink, attacker, places, None)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn furnish(
+        walled: bool,
+        people: [Container; 4],
+        lan: &Neighbour,
+        router: Ns,
+        (gate_mac, gate4, gate6): &(String, String, String),
+        uplink: Value,
+        mut attacker: Talk,
+        mut places: Vec<(&'static str, Ns, Value)>,
+        world: Option<World>,
+    ) -> Self {
+        let who = |c: &Container| json!({ "mac": c.mac, "4": c.ip4, "6": c.ip6 });
+        let [me, victim, friend, witness] = &people;
+        let net4 = me.ip4.rsplit_once('.').expect("an address").0;
+        let net6 = me.ip6.rsplit_once("::").expect("an address").0;
+        let about = json!({
+            "lab": { "rounds": if walled { 6 } else { 1 } },
+            "me": who(me), "victim": who(victim), "friend": who(friend), "witness": who(witness),
+            "nobody": { "mac": "02:00:00:00:00:99", "4": format!("{net4}.199"), "6": format!("{net6}::1:99") },
+            "fresh": { "6": format!("{net6}::1:77") },
+            "gate": { "mac": gate_mac, "4": gate4, "6": gate6 },
+            "hop": { "4": gate4, "6": "fe80::1" },
+            "host": { "4": Neighbour::host(4), "6": Neighbour::host(6) },
+            "later": { "4": "192.168.60.1", "6": "fd60::1" },
+            "lan": { "4": Neighbour::ip(4), "6": Neighbour::ip(6) },
+            "uplink": uplink,
+        });
+        let outside = if walled { Ns::host() } else { router.clone() };
+        outside.must("ip addr add 192.168.60.1/24 dev lan0; ip addr add fd60::1/64 dev lan0 nodad");
+        for (role, c) in [("victim", victim), ("friend", friend), ("witness", witness)] {
+            places.push((role, c.ns.clone(), json!("eth0")));
+        }
+        places.push(("lan", lan.ns.clone(), json!("lan0")));
+        places.push(("at-witness", witness.ns.clone(), json!(5999)));
+        let watcher = watcher(&places);
+        let mut servers = vec![lan.ns.serve("udp", "::", 9000)];
+        servers.extend([victim.ns.serve("udp", "::", 4000), me.ns.serve("udp", "::", 6000)]);
+        let attacks = attacker.ask(&about.to_string());
+        let attacks = attacks.as_array().expect("its attacks").clone();
+        let lab = Self {
+            walled,
+            attacks,
+            people: people.to_vec(),
+            router,
+            about,
+            attacker,
+            watcher,
+            _servers: servers,
+            world,
+        };
+        lab.talk_before();
+        lab
+    }
+
+    /// The flows that attacks speak of: friend:5000 -> victim:4000 and friend:7777 -> me:6000; and
+    /// everybody has spoken to the gateway, so that on the plain bridge neighbours know each other.
+    fn talk_before(&self) {
+        let [me, victim, friend, _] = &self.people[..] else {
+            unreachable!()
+        };
+        for family in FAMILIES {
+            let outside = Neighbour::ip(family);
+            for (to, port, sport) in [
+                (victim.ip(family), "4000", "5000"),
+                (me.ip(family), "6000", "7777"),
+                (outside, "9000", "5001"),
+            ] {
+                let out = friend.ns.wire(&["call", "udp", to, port, sport, "2"]);
+                assert!(out.ok(), "{out:?}");
+            }
+            if !self.walled {
+                for (from, to) in [
+                    (victim, self.fill("{gate{f}}", family)),
+                    (victim, friend.ip(family).into()),
+                    (me, self.fill("{lan{f}}", family)),
+                ] {
+                    assert!(
+                        until(Duration::from_secs(3), || from.ns.pings(&to)),
+                        "{} to {to}",
+                        from.name
+                    );
+                }
+            }
+        }
+    }
+
+    /// Puts addresses into a line: `{f}` the family, then `{friend4}`, `{victimmac}`.
+    pub fn fill(&self, line: &str, family: u8) -> String {
+        let mut line = line.replace("{f}", &family.to_string());
+        for (role, who) in self.about.as_object().into_iter().flatten() {
+            for (key, value) in who.as_object().into_iter().flatten() {
+                line = line.replace(&format!("{{{role}{key}}}"), value.as_str().unwrap_or_default());
+            }
+        }
+        line
+    }
+
+    /// What a line of shell prints at one of the places.
+    pub fn look(&self, place: &str, line: &str) -> String {
+        let ns = match place {
+            "router" => &self.router,
+            _ => &self.people.iter().find(|c| c.name == place).expect("a person").ns,
+        };
+        ns.sh(line).stdout
+    }
+
+    /// Lets the attacker act; what it learned.
+    #[track_caller]
+    pub fn act(&mut self, name: &str, family: u8, token: &str) -> Value {
+        self.attacker
+            .ask(&json!({ "do": name, "family": family, "token": token }).to_string())
+    }
+
+    /// Waits until all that was sent has been dealt with.
+    #[track_caller]
+    pub fn settle(&mut self, token: &str) {
+        self.attacker
+            .ask(&json!({ "do": "mark", "token": token }).to_string());
+        let answer = self.watcher.ask(&format!("wait {token} witness lan"));
+        assert_eq!(answer["missing"], json!([]), "the mark did not arrive");
+    }
+
+    /// Takes away what the laboratory itself did, and sees that nothing else is left to mend.
+    pub fn tidy(&self) {
+        let Some(world) = &self.world else { return };
+        Ns::host().must("ip addr del 192.168.60.1/24 dev lan0; ip addr del fd60::1/64 dev lan0");
+        self.look("victim", &self.fill("ip -6 addr del {fresh6}/64 dev eth0", 6));
+        world.ok(&["ps"]);
+        world.is_clean();
+    }
+
+    /// What came where, by token, since the last time.
+    #[track_caller]
+    pub fn seen(&mut self) -> Value {
+        let answer = self.watcher.ask("drain");
+        assert_eq!(answer["lost"], 0, "the capture lost frames");
+        answer["seen"].clone()
+    }
+}
+
+fn runs(w: &World) -> bool {
+    w.json(&["ps"])
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|c| c["name"] == "me")
+}
+
+/// The host's own address towards containers.
+fn uplink(w: &World, family: u8) -> String {
+    if w.mode == Mode::Host {
+        return w.net_field("gateways", usize::from(family == 6));
+    }
+    let up = Ns::host().must("ip -o link | grep -o 'm[^ ]*up@' | tr -d @");
+    let line = format!("ip -{family} -o addr show dev {} scope global", up.trim());
+    let all = Ns::host().must(&line);
+    let address = all
+        .split_ascii_whitespace()
+        .nth(3)
+        .and_then(|a| a.split('/').next());
+    address.expect("an address").to_owned()
+}

@@ -41,7 +41,7 @@ pub struct Lab {
     about: Value,
     attacker: Talk,
     watcher: Talk,
-    _servers: Vec<Running>,
+    servers: Vec<Running>,
     /// Ends last: what it holds lives in its containers.
     pub world: Option<World>,
 }
@@ -178,7 +178,7 @@ impl Lab {
             about,
             attacker,
             watcher,
-            _servers: servers,
+            servers,
             world,
         };
         lab.talk_before();
@@ -253,9 +253,20 @@ impl Lab {
         assert_eq!(answer["missing"], json!([]), "the mark did not arrive");
     }
 
-    /// Takes away what the laboratory itself did, and sees that nothing else is left to mend.
-    pub fn tidy(&self) {
+    /// True errors pass: who asks where nobody serves any more is told so. Then takes away what the
+    /// laboratory itself did, and sees that nothing else is left to mend.
+    pub fn tidy(&mut self) {
+        self.servers.clear();
         let Some(world) = &self.world else { return };
+        let [_, victim, friend, _] = &self.people[..] else {
+            unreachable!()
+        };
+        for family in FAMILIES {
+            for (to, port) in [(victim.ip(family), "4000"), (Neighbour::ip(family), "9000")] {
+                let out = friend.ns.wire(&["call", "udp", to, port, "0", "2"]);
+                assert!(out.stderr.contains("refused"), "{to}: {out:?}");
+            }
+        }
         Ns::host().must("ip addr del 192.168.60.1/24 dev lan0; ip addr del fd60::1/64 dev lan0");
         self.look("victim", &self.fill("ip -6 addr del {fresh6}/64 dev eth0", 6));
         world.ok(&["ps"]);

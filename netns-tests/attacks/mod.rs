@@ -13,9 +13,18 @@ use self::lab::Lab;
 use crate::harness::{Story, everywhere};
 use crate::world::Mode;
 
-pub const STORIES: &[Story] = &[everywhere("attacks::on_the_link", |mode| {
-    against(mode, &["A1", "A2", "A4", "A5"])
-})];
+pub const STORIES: &[Story] = &[
+    everywhere("attacks::on_the_link", on_the_link),
+    everywhere("attacks::by_packets", by_packets),
+];
+
+fn on_the_link(mode: Mode) {
+    against(mode, &["A1", "A2", "A4", "A5"]);
+}
+
+fn by_packets(mode: Mode) {
+    against(mode, &["A3", "A6", "A7", "A8", "A9", "A14", "A16"]);
+}
 
 /// In the host's namespace the walls are tried alone: that the attacks work, the other has shown.
 fn against(mode: Mode, numbers: &[&str]) {

@@ -93,6 +93,10 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, f: &Foreign, sandbox
     for ip in &e.addresses {
         let (family, exact) = (Family::of(*ip), IpNetwork::from(*ip));
         s.insert(wall(SetName::Walled(family), vec![Field::Ip(*ip)]));
+        s.insert(wall(
+            SetName::Itself(family),
+            vec![Field::Ip(*ip), Field::Ip(*ip)],
+        ));
         let dev = Hop::Dev(f.side().to_owned());
         s.insert(route(names.route_table, exact, dev));
         s.insert(route(names.fence_table(), exact, Hop::Prohibit));

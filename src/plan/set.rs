@@ -113,6 +113,7 @@ pub enum SetName {
     Port(Family),
     Range(Family),
     Peer(Family),
+    Itself(Family),
     Near(Family),
     Host(Family),
     World(Family),
@@ -165,6 +166,7 @@ impl SetName {
                 Self::Port,
                 Self::Range,
                 Self::Peer,
+                Self::Itself,
                 Self::Near,
                 Self::Host,
                 Self::World,
@@ -231,6 +233,7 @@ impl SetName {
         | S::Port(f)
         | S::Range(f)
         | S::Peer(f)
+        | S::Itself(f)
         | S::Near(f)
         | S::Host(f)
         | S::World(f)
@@ -271,7 +274,7 @@ impl SetName {
         };
         match self {
             S::Source(_) => vec!["ifname", "ether_addr", addr],
-            S::Pair(_) | S::Peer(_) | S::Cidr(_) | S::Open(_) | S::Home(_) => vec![addr, addr],
+            S::Pair(_) | S::Peer(_) | S::Itself(_) | S::Cidr(_) | S::Open(_) | S::Home(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
             S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
             S::Near(_) | S::Host(_) | S::World(_) | S::Walled(_) | S::Nets(_) | S::Masq(_) | S::Hide(_) => {
@@ -369,6 +372,7 @@ impl fmt::Display for SetName {
             S::Port(_) => "port",
             S::Range(_) => "range",
             S::Peer(_) => "peer",
+            S::Itself(_) => "itself",
             S::Near(_) => "near",
             S::Host(_) => "host",
             S::World(_) => "world",

@@ -65,6 +65,13 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
             SetName::Source(family),
             source,
         )));
+        let itself = vec![Field::Ip(*ip), Field::Ip(*ip)];
+        s.insert(Object::Element(element(
+            &at,
+            Table::Wall,
+            SetName::Itself(family),
+            itself,
+        )));
         s.insert(Object::Neighbour {
             at: at.clone(),
             iface: bridge.clone(),

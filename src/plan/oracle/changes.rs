@@ -130,6 +130,7 @@ fn of_links(state: State) -> State {
                 | SetName::Asked(_)
                 | SetName::Guest(_)
                 | SetName::Walled(_)
+                | SetName::Itself(_)
                 | SetName::Tells
                 | SetName::Told
                 | SetName::ForeignPort

@@ -58,6 +58,7 @@ mod lab;
 mod links;
 mod names;
 mod net;
+mod newcomer;
 mod parallel;
 mod plugin;
 mod pods;
@@ -88,6 +89,7 @@ fn main() {
         flows::STORIES,
         parallel::STORIES,
         input::STORIES,
+        newcomer::STORIES,
         isolation::STORIES,
         isolation_bombs::STORIES,
         defaults::STORIES,

@@ -19,6 +19,7 @@ mod read;
 mod show;
 mod stats;
 mod topology;
+mod usage;
 
 use std::time::Duration;
 
@@ -58,6 +59,9 @@ fn command() -> clap::Command {
     help::arrange(top)
 }
 
+/// How long `wait` waits for a port or for health.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Runs one command line; the exit status.
 #[must_use]
 pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
@@ -65,8 +69,10 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
     let matches = match command().try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(e) => {
-            let _ = e.print();
-            return i32::from(e.use_stderr()) * 2;
+            let words: Vec<String> = (words.iter().skip(1))
+                .map(|w| w.to_string_lossy().into_owned())
+                .collect();
+            return usage::answer(&e, command(), &words);
         }
     };
     let verbose = matches.get_count("verbose") > 0;
@@ -170,7 +176,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             target,
             healthy,
             timeout,
-        } => wait(place, &target, healthy, &timeout, p),
+        } => wait(place, &target, healthy, timeout.as_deref(), p),
         Command::Stats { no_stream, names } => stats::stats(p, place, &names, no_stream),
         Command::Top { name } => Ok(stats::top(p, &ops::pause::top(place, &name)?)),
         Command::Pause { names } => ops::pause::pause(place, &names, true).map(|()| 0),
@@ -300,7 +306,9 @@ fn planned(place: &Where, p: &Printer, plan: Option<ops::Plan>) -> Result<i32> {
     Ok(0)
 }
 
-fn wait(place: &Where, target: &str, healthy: bool, timeout: &str, p: &Printer) -> Result<i32> {
+fn wait(place: &Where, target: &str, healthy: bool, timeout: Option<&str>, p: &Printer) -> Result<i32> {
+    let limit = timeout.map(ops::time::milliseconds).transpose()?;
+    let limit = limit.map(Duration::from_millis);
     let (end, service) = End::with_service(target)?;
     let End::Container(name) = end else {
         let (value, reason) = (target.to_owned(), "only a container can be waited for".to_owned());
@@ -311,9 +319,9 @@ fn wait(place: &Where, target: &str, healthy: bool, timeout: &str, p: &Printer) 
         });
     };
     if service == Service::Any && !healthy {
-        return ops::life::wait(place, name.as_str());
+        return ops::life::wait(place, name.as_str(), limit);
     }
-    let limit = Duration::from_secs(ops::time::duration(timeout)?);
+    let (limit, timeout) = (limit.unwrap_or(PATIENCE), timeout.unwrap_or("60s"));
     if healthy {
         if ops::life::wait_healthy(place, name.as_str(), limit)? {
             return Ok(0);

@@ -167,6 +167,11 @@ fn err_is_terminal() -> bool {
 }
 
 /// A reader that went away is no error of ours.
+/// A line of talk before anybody knows how to print.
+pub fn talk(text: &str) {
+    write(&mut std::io::stderr().lock(), text);
+}
+
 fn write(to: &mut impl Write, text: &str) {
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.write_all(b"\n"));
 }

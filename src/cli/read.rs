@@ -75,8 +75,15 @@ fn spec(args: Run) -> Result<Spec> {
     let isolation = isolation::read(&args)?;
     let mut env = Vec::new();
     for file in &args.env_file {
-        let path = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|source| Error::State { path, source })?;
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            let path = file.display().to_string();
+            let hint = "a line is KEY=VALUE; one that begins with `#` is left out";
+            input(
+                &path,
+                &format!("the file with variables cannot be read ({e})"),
+                hint,
+            )
+        })?;
         let lines = text
             .lines()
             .map(str::trim)

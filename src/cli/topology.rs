@@ -75,7 +75,7 @@ pub fn up(place: &Where, args: Up, dry: bool, p: &Printer) -> Result<i32> {
         remove_orphans: args.remove_orphans,
         recreate: args.force_recreate,
         wait: args.wait,
-        timeout: Duration::from_secs(crate::ops::time::duration(&args.timeout)?),
+        timeout: Duration::from_millis(crate::ops::time::milliseconds(&args.timeout)?),
     };
     let begun = std::time::Instant::now();
     let outcome = topology::up(place, &request, dry, &mut |e| say(p, e))?;

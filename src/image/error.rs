@@ -181,6 +181,7 @@ fn stream_hint(source: &io::Error) -> Option<&'static str> {
         Some(libc::EPERM | libc::EACCES) => {
             Some("this needs root, or a user namespace in which you are root")
         }
+        Some(libc::ENOENT) => Some("it is the path of a layout, an archive or a tar; `-` is standard input"),
         None if source.kind() == io::ErrorKind::UnexpectedEof => {
             Some("the file is not complete: get it again")
         }

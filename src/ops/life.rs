@@ -142,12 +142,18 @@ fn each(place: &Where, keys: &[String], verb: &str, f: impl Fn(&mut Moat, &str) 
 ///
 /// # Errors
 /// It does not exist.
-pub fn wait(place: &Where, key: &str) -> Result<i32> {
+pub fn wait(place: &Where, key: &str, limit: Option<Duration>) -> Result<i32> {
     let mut moat = Moat::settled(place)?;
     let c = moat.find_own(key)?;
     moat.lock = None;
     if let Some((pid, started)) = c.pid {
-        sandbox::wait_end(pid, started, Duration::MAX)?;
+        let over = sandbox::wait_end(pid, started, limit.unwrap_or(Duration::MAX))?;
+        if let (false, Some(limit)) = (over, limit) {
+            return Err(Error::Refused {
+                what: format!("`{}` still runs after {limit:?}", c.name),
+                hint: format!("`moat stop {}` asks it to end", c.name),
+            });
+        }
     }
     let code = last_word(&moat, &c);
     moat.share()?;

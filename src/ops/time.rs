@@ -61,6 +61,7 @@ fn parts(text: &str) -> Option<u64> {
             "" | "s" => 1000.0,
             "m" => 60_000.0,
             "h" => 3_600_000.0,
+            "d" => 86_400_000.0,
             _ => return None,
         };
         let ms = number.parse::<f64>().ok()? * factor;

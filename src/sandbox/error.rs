@@ -162,6 +162,7 @@ impl Error {
             Self::UnknownCapability { .. } => {
                 "names are as in capabilities(7), with or without `CAP_`, or `ALL`"
             }
+            Self::Invalid { what, .. } => return form_of(what).map(str::to_owned),
             Self::UnknownUlimit { .. } => "names are as in getrlimit(2), such as `nofile` or `nproc`",
             Self::Path { what, source, .. }
                 if what.starts_with(VIEW) && source.raw_os_error() == Some(libc::EINVAL) =>
@@ -181,12 +182,34 @@ impl Error {
     }
 }
 
+/// What is right instead.
+fn form_of(what: &str) -> Option<&'static str> {
+    let text = match what {
+        "restart policy" => "`no`, `always` or `on-failure[:N]`",
+        "host name" => "1 to 63 of `a-z 0-9 - .`",
+        "number of cpus" => "a part of them or several: `--cpus 0.5`",
+        "process limit" => "at least 2: the container's first process is one",
+        "place for a device" => "SRC[:DST][:rw], both below /dev: `--device /dev/fuse`",
+        "mount point" => "an absolute path in the container, not `/` itself and without `..`",
+        "working directory" | "volume source" => "an absolute path",
+        _ if what.starts_with("memory limit") => "bytes, or with k, m, g: `-m 64m`",
+        _ if what.starts_with("log size") => "bytes, or with k, m, g: `--log-size 16m`",
+        _ if what.starts_with("ulimit") => "NAME=SOFT[:HARD]: `--ulimit nofile=1024:4096`",
+        _ if what.starts_with("health ") => "`500ms`, `2s` or `1m30s`",
+        _ => return None,
+    };
+    Some(text)
+}
+
 fn errno_hint(source: &io::Error) -> Option<String> {
     let text = match source.raw_os_error()? {
         libc::ENOENT | libc::ENOTDIR => "directories and volumes must exist before the container starts",
         libc::EPERM | libc::EACCES => "this needs root, or a user namespace in which you are root",
         libc::ENODEV | libc::ENOSYS | libc::EOPNOTSUPP => "`moat doctor` says what this kernel lacks",
         libc::ENOSPC => "the file system is full, or a limit on namespaces in `/proc/sys/user` is reached",
+        libc::EAGAIN => {
+            "a limit of processes is reached: `--pids`, which counts the first one too, or `ulimit -u`"
+        }
         libc::EMFILE | libc::ENFILE => "too many open files: see `ulimit -n`",
         libc::ENOMEM => "the host is short of memory, or the container's memory limit is too small",
         _ => return None,

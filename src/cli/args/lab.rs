@@ -9,6 +9,6 @@ use clap::Args;
     after_help = "Examples:\n  moat lab\n  moat lab -- sh -c 'moat run -d --name db -- redis-server && moat ps'"
 )]
 pub struct Lab {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }

@@ -166,8 +166,9 @@ pub enum Command {
         /// Until its health checks succeed
         #[arg(long)]
         healthy: bool,
-        #[arg(long, value_name = "D", default_value = "60s")]
-        timeout: String,
+        /// At most so long; 60s without, and for its end for ever
+        #[arg(long, value_name = "D")]
+        timeout: Option<String>,
     },
     /// Show what running containers use, once a second
     #[command(after_help = "Examples:\n  moat stats\n  moat stats --no-stream --json web db")]

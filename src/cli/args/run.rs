@@ -129,7 +129,6 @@ pub struct Run {
     #[arg(
         required_unless_present = "image",
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         value_name = "COMMAND",
         hide = true
     )]
@@ -175,6 +174,6 @@ pub struct Exec {
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
     pub name: String,
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     pub command: Vec<String>,
 }

@@ -56,8 +56,8 @@ unit: deps       ## unit tests, layers, examples in the documentation
 netns: deps      ## stories in real network namespaces, through the real binary
 	$(CARGO) test --locked --test netns
 
-netpol:          ## the shared corpus of network policies, each cell decided, as a table
-	$(CARGO) test --locked --test netpol -- --test-threads=1
+netpol:          ## the shared corpus of network policies, each cell decided and tried with packets, as tables
+	NETPOL=all $(CARGO) test --locked --test netpol -- --test-threads=1
 
 fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to the binary
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib cni::tests::fuzz -- --nocapture

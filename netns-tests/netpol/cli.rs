@@ -1,4 +1,4 @@
-//! `moat policy` as people call it: needs no corpus, no rights and no network.
+//! `moat policy` as people call it: needs no corpus, and but for `probe` no rights and no network.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -128,6 +128,41 @@ pub fn test_and_expect() -> Result<(), Failed> {
             "./reach.yaml:5:12: no pod is `shop/webb`",
             "did you mean `shop/web`?",
         ],
+    );
+    Ok(())
+}
+
+/// Every cell is tried with a packet, and what is expected is held against what packets did.
+pub fn probe() -> Result<(), Failed> {
+    let outside = "---\napiVersion: moat.dev/v1\nkind: External\nmetadata: {name: api}\nspec: {ips: [192.0.2.10], ports: [443/TCP, 443/SCTP]}\n";
+    let folder = Folder::new("probe").with("shop.yaml", &format!("{SHOP}{outside}"));
+    let out = folder.moat(&["test", ".", "--probe", "--json"]);
+    is(&out, 0, &["each tried with a packet", "0 did something else"]);
+    let cells = json(&out)["cells"].as_array().unwrap().clone();
+    let of = |family: &str| cells.iter().filter(|c| c["family"] == family).count();
+    // Three pods and what is outside, which has an address of one family and is no pod's receiver in the other.
+    assert_eq!([of("ip4"), of("ip6")], [4 * 5 + 3 * 2, 3 * 5]);
+    let denied = cells.iter().filter(|c| c["observed"] == false).count();
+    assert!(denied > 0 && denied < cells.len());
+    assert!(
+        cells
+            .iter()
+            .all(|c| c["observed"].is_boolean() && c["observed"] == c["decided"])
+    );
+
+    let one = folder.moat(&["test", ".", "--probe", "--families", "ip6"]);
+    is(&one, 0, &["15 cells", "(ip6)"]);
+    let reach = "apiVersion: moat.dev/v1\nkind: Reachability\nspec:\n  expect:\n  - {from: shop/web, to: shop/db, port: 81, allowed: true}\n";
+    let folder = folder.with("reach.yaml", reach);
+    let wrong = ["shop/web -> shop/db 81/TCP ip4: expected allowed (./reach.yaml:5), is denied"];
+    is(&folder.moat(&["test", ".", "--probe"]), 1, &wrong);
+    let twins = "---\n{apiVersion: v1, kind: Pod, metadata: {name: A, namespace: x}, spec: {containers: [{name: c, ports: [{containerPort: 80}]}]}, status: {podIP: 10.0.0.1}}\n";
+    let both = format!("{}{}", twins.replace(": A", ": a"), twins.replace(": A", ": b"));
+    let folder = Folder::new("twins").with("pods.yaml", &both);
+    is(
+        &folder.moat(&["test", ".", "--probe"]),
+        2,
+        &["`x/a` and `x/b` have one address", "hint: "],
     );
     Ok(())
 }

@@ -15,6 +15,7 @@
 mod case;
 mod cells;
 mod cli;
+mod packets;
 mod reports;
 mod sequences;
 mod why;
@@ -27,8 +28,13 @@ fn main() {
     let trial = |name: &str, test: fn() -> Result<(), libtest_mimic::Failed>| {
         Trial::test(name, test).with_ignored_flag(folder.is_none())
     };
+    // Packets need namespaces; `make netpol` has the time for all of them.
+    let all = std::env::var("NETPOL").is_ok_and(|v| v == "all");
+    let unfit = folder.is_none() || !nix::unistd::geteuid().is_root();
     let trials = vec![
         Trial::test("cli::what_is_expected_is_judged", cli::test_and_expect),
+        Trial::test("cli::cells_are_tried_with_packets", cli::probe)
+            .with_ignored_flag(!nix::unistd::geteuid().is_root()),
         Trial::test("cli::tests_of_netassert_are_read", cli::netassert),
         Trial::test("cli::reasons_and_changes_are_named", cli::why_and_diff),
         Trial::test("cli::what_is_wrong_is_said_with_its_place", cli::wrong_input),
@@ -44,6 +50,16 @@ fn main() {
             sequences::every_step,
         ),
         trial("netpol::what_is_named_decides", why::what_is_named_decides),
+        trial("packets::a_tenth_of_the_cases", packets::a_tenth).with_ignored_flag(unfit),
+        trial(
+            "packets::what_is_not_enforced_is_seen",
+            packets::what_is_not_enforced,
+        )
+        .with_ignored_flag(unfit),
+        Trial::test("packets::a_thousand_pods", packets::a_thousand_pods)
+            .with_ignored_flag(!nix::unistd::geteuid().is_root()),
+        trial("packets::every_case", packets::every_case).with_ignored_flag(unfit || !all),
+        trial("packets::every_sequence", packets::every_sequence).with_ignored_flag(unfit || !all),
     ];
     libtest_mimic::run(&args, trials).exit();
 }

@@ -8,14 +8,18 @@ use serde::Deserialize;
 use super::case;
 
 #[derive(Deserialize)]
-struct Sequence {
+pub struct Sequence {
     name: String,
-    steps: Vec<String>,
+    pub steps: Vec<String>,
+}
+
+pub fn all() -> Result<Vec<Sequence>, Failed> {
+    let text = std::fs::read(case::folder().unwrap().join("sequences.json"))?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 pub fn every_step() -> Result<(), Failed> {
-    let text = std::fs::read(case::folder().unwrap().join("sequences.json"))?;
-    let sequences: Vec<Sequence> = serde_json::from_slice(&text)?;
+    let sequences = all()?;
     let mut steps = 0;
     let root: &Path = case::directories()[0].parent().unwrap();
     for sequence in &sequences {

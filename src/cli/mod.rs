@@ -120,7 +120,11 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
 
 /// Whether a command is of use in a world that goes with it.
 fn fits_a_lab(command: &Command) -> bool {
-    matches!(command, Command::Run(args) if !args.detach)
+    match command {
+        Command::Run(args) => !args.detach,
+        Command::Policy(policy) => policy.sends_packets(),
+        _ => false,
+    }
 }
 
 fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {

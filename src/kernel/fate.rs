@@ -152,6 +152,7 @@ pub(super) fn ruleset_of(table: Table) -> Ruleset {
     match table {
         Table::Ports | Table::Wall => Ruleset::Wall,
         Table::WayOut => Ruleset::WayOut,
+        Table::Stand => Ruleset::Stand,
         Table::ClassicPorts | Table::Classic => Ruleset::Classic,
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn ruleset(which: Ruleset) -> &'static str {
     match which {
         Ruleset::Wall => "wall",
         Ruleset::WayOut => "way out",
+        Ruleset::Stand => "stand",
         Ruleset::Classic => "classic",
     }
 }

@@ -36,6 +36,8 @@ pub enum Ruleset {
     Wall,
     /// `wayout.nft`: on the host.
     WayOut,
+    /// `stand.nft`: on a test stand of policies, beside the wall.
+    Stand,
     /// `classic.nft`: table families `bridge` and `inet`, on the host.
     Classic,
 }

@@ -17,6 +17,8 @@ pub enum Table {
     Wall,
     /// `inet moat_out`
     WayOut,
+    /// `inet moat_stand`
+    Stand,
     /// `bridge moat_cni`
     ClassicPorts,
     /// `inet moat_cni`
@@ -146,6 +148,7 @@ pub enum SetName {
     IngressPeer(Family),
     IngressBlock(Family),
     PolicyWorld(Family),
+    Refused(Family),
     May,
     MaySome,
     MayOther,
@@ -184,6 +187,7 @@ impl SetName {
                 Self::IngressBlock,
                 Self::PolicyWorld,
             ],
+            Table::Stand => &[Self::Refused],
             Table::WayOut => &[Self::Nets, Self::Masq, Self::Any, Self::At],
             Table::ClassicPorts => &[],
             Table::Classic => &[
@@ -210,7 +214,7 @@ impl SetName {
             ],
             Table::ClassicPorts => &[Self::Checked, Self::Mac, Self::IsolatedPort],
             Table::Classic => &[Self::Bridges, Self::Isolated, Self::SameBridge, Self::Guarded],
-            Table::WayOut => &[],
+            Table::WayOut | Table::Stand => &[],
         };
         Family::BOTH
             .into_iter()
@@ -257,7 +261,8 @@ impl SetName {
         | S::IngressClass(f)
         | S::IngressPeer(f)
         | S::IngressBlock(f)
-        | S::PolicyWorld(f)) = self
+        | S::PolicyWorld(f)
+        | S::Refused(f)) = self
         else {
             return None;
         };
@@ -276,7 +281,9 @@ impl SetName {
             S::Source(_) => vec!["ifname", "ether_addr", addr],
             S::Pair(_) | S::Peer(_) | S::Itself(_) | S::Cidr(_) | S::Open(_) | S::Home(_) => vec![addr, addr],
             S::Proto(_) => vec![addr, addr, "inet_proto"],
-            S::Port(_) | S::Range(_) | S::CidrPort(_) => vec![addr, addr, "inet_proto", "inet_service"],
+            S::Port(_) | S::Range(_) | S::CidrPort(_) | S::Refused(_) => {
+                vec![addr, addr, "inet_proto", "inet_service"]
+            }
             S::Near(_) | S::Host(_) | S::World(_) | S::Walled(_) | S::Nets(_) | S::Masq(_) | S::Hide(_) => {
                 vec![addr]
             }
@@ -402,6 +409,7 @@ impl fmt::Display for SetName {
             S::IngressPeer(_) => "ipeer",
             S::IngressBlock(_) => "iblock",
             S::PolicyWorld(_) => "pworld",
+            S::Refused(_) => "refused",
             S::May => "may",
             S::MaySome => "maysome",
             S::MayOther => "mayother",

@@ -1,6 +1,6 @@
 //! The rulesets, filled in for one world.
 //!
-//! The text is `wall.nft`, `wayout.nft` and `classic.nft`; the part between `#family` and `#end` is
+//! The text is `wall.nft`, `wayout.nft`, `stand.nft` and `classic.nft`; the part between `#family` and `#end` is
 //! written once for each address family from the same lines.
 
 use super::names::{MARK_IN, MARK_OUT, Names};
@@ -10,6 +10,7 @@ use crate::model::Family;
 
 const WALL: &str = include_str!("wall.nft");
 const WAYOUT: &str = include_str!("wayout.nft");
+const STAND: &str = include_str!("stand.nft");
 const CLASSIC: &str = include_str!("classic.nft");
 
 /// The ruleset as nft text, for `nft -f`.
@@ -20,6 +21,7 @@ pub fn ruleset(which: Ruleset, at: &Place, names: &Names) -> String {
         Ruleset::Wall => WALL,
         Ruleset::WayOut => WAYOUT,
         Ruleset::Classic => CLASSIC,
+        Ruleset::Stand => STAND,
     };
     let dnat = if hostmode { "ct status dnat" } else { "" };
     // In host mode a link to `host` is judged here; in a router there is no service to reach.
@@ -30,6 +32,7 @@ pub fn ruleset(which: Ruleset, at: &Place, names: &Names) -> String {
         ("owner", names.owner_word()),
         ("in", format!("{MARK_IN:#010x}")),
         ("out", format!("{MARK_OUT:#010x}")),
+        ("marks", format!("{:#010x}", MARK_IN | MARK_OUT)),
         ("unmark", format!("{:#010x}", !(MARK_IN | MARK_OUT))),
         ("dnat", dnat.to_owned()),
         ("hostmode", to_host.to_owned()),

@@ -121,6 +121,7 @@ impl Renderer<'_> {
                 let tables: &[Table] = match which {
                     Ruleset::Wall => &[Table::Ports, Table::Wall],
                     Ruleset::WayOut => &[Table::WayOut],
+                    Ruleset::Stand => &[Table::Stand],
                     Ruleset::Classic => &[Table::ClassicPorts, Table::Classic],
                 };
                 let nft = self.run(at, "nft");
@@ -231,6 +232,7 @@ impl Renderer<'_> {
             Table::Ports => format!("bridge {name}"),
             Table::Wall => format!("inet {name}"),
             Table::WayOut => format!("inet {name}_out"),
+            Table::Stand => format!("inet {name}_stand"),
             Table::ClassicPorts => format!("bridge {name}_cni"),
             Table::Classic => format!("inet {name}_cni"),
         }
@@ -287,6 +289,7 @@ fn file(which: Ruleset) -> &'static str {
     match which {
         Ruleset::Wall => "wall.nft",
         Ruleset::WayOut => "wayout.nft",
+        Ruleset::Stand => "stand.nft",
         Ruleset::Classic => "classic.nft",
     }
 }

@@ -34,6 +34,9 @@ pub enum NetworkPolicies {
         /// What should hold: `moat.dev/v1 Reachability`, or tests of netassert
         #[arg(long, value_name = "FILE")]
         expect: Vec<PathBuf>,
+        /// Try every cell with real packets, in namespaces that are made for it
+        #[arg(long)]
+        probe: bool,
         #[arg(long, value_name = "FORMAT", default_value = "table")]
         format: ReportFormat,
         /// Write the report there
@@ -85,4 +88,12 @@ pub enum NetworkPolicies {
         #[arg(required = true)]
         path: Vec<PathBuf>,
     },
+}
+
+impl NetworkPolicies {
+    /// Whether it needs namespaces of its own.
+    #[must_use]
+    pub fn sends_packets(&self) -> bool {
+        matches!(self, Self::Test { probe: true, .. })
+    }
 }

@@ -25,12 +25,13 @@ pub fn run(command: NetworkPolicies, p: &Printer) -> Result<i32> {
         NetworkPolicies::Test {
             path,
             expect,
+            probe,
             format,
             out,
             families,
         } => {
             let form = if p.json { ReportFormat::Json } else { format };
-            test(&request(path, expect, &families), form, out.as_deref(), p)
+            test(&request(path, expect, &families), probe, form, out.as_deref(), p)
         }
         NetworkPolicies::Table { path, families } => {
             let report = decided(&request(path, vec![], &families), p)?;
@@ -111,25 +112,32 @@ fn service(text: &str) -> Result<(u16, Proto)> {
     }
 }
 
-/// Decides, and says how far it is where that takes a while.
-fn decided(request: &Request, p: &Printer) -> Result<Report> {
+/// Does something, and says how far it is where that takes a while.
+fn showing<T>(what: &str, p: &Printer, work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> T) -> T {
     let begun = Instant::now();
     let shows = std::io::stderr().is_terminal() && !p.quiet;
     let mut shown = false;
-    let report = policy::test(request, &mut |done, all| {
+    let done = work(&mut |done, all| {
         if shows && begun.elapsed() > SOON {
             shown = true;
-            let _ = write!(std::io::stderr(), "\rdeciding: {} %", done * 100 / all.max(1));
+            let _ = write!(std::io::stderr(), "\r{what}: {} %", done * 100 / all.max(1));
         }
     });
     if shown {
-        let _ = write!(std::io::stderr(), "\r{:20}\r", "");
+        let _ = write!(std::io::stderr(), "\r{:30}\r", "");
     }
-    report
+    done
 }
 
-fn test(request: &Request, form: ReportFormat, out: Option<&Path>, p: &Printer) -> Result<i32> {
-    let report = decided(request, p)?;
+fn decided(request: &Request, p: &Printer) -> Result<Report> {
+    showing("deciding", p, |done| policy::test(request, done))
+}
+
+fn test(request: &Request, probe: bool, form: ReportFormat, out: Option<&Path>, p: &Printer) -> Result<i32> {
+    let mut report = decided(request, p)?;
+    if probe {
+        showing("trying with packets", p, |done| policy::probe(&mut report, done))?;
+    }
     print(&report, form, out, p)?;
     for line in table::differences(&report) {
         p.say(format!("{} {line}", p.paint_talk(Look::Bad, "differs:")));
@@ -163,7 +171,14 @@ fn summary(report: &Report) -> String {
         let (judged, wrong) = (of(&|c| c.line.is_some()), of(&|c| report.is_unexpected(c)));
         against = format!("; {judged} expected, {wrong} other than expected");
     }
-    format!("{text}{against}; in {} ms", report.took.as_millis())
+    let packets = report.probed.map_or(String::new(), |probed| {
+        let differing = of(&Report::disagrees);
+        format!(
+            "; each tried with a packet over {} set elements, {differing} did something else",
+            probed.elements
+        )
+    });
+    format!("{text}{against}{packets}; in {} ms", report.took.as_millis())
 }
 
 /// What decides in one direction, for scripts: the things whose absence would change it.

@@ -8,6 +8,7 @@ mod apply;
 mod bucket;
 mod change;
 mod conntrack;
+pub mod crowd;
 mod dump;
 mod element;
 mod entries;

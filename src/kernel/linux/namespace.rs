@@ -43,6 +43,20 @@ impl Namespace {
         })
     }
 
+    /// Makes a namespace and leaves the calling thread in it.
+    pub fn unshared() -> io::Result<Self> {
+        #[allow(clippy::disallowed_methods)] // the caller's thread is for nothing else
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// Takes the calling thread into it, for good.
+    pub fn enter(&self) -> io::Result<()> {
+        #[allow(clippy::disallowed_methods)] // the caller's thread is for nothing else
+        setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        Ok(())
+    }
+
     /// Whether the path still leads to this namespace.
     pub fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == self.id)

@@ -18,6 +18,7 @@ const MSG_DELTABLE: u16 = 2;
 const MSG_GETCHAIN: u16 = 4;
 const MSG_GETRULE: u16 = 7;
 const MSG_GETSETELEM: u16 = 13;
+const MSG_DELSETELEM: u16 = 14;
 const MSG_GETGEN: u16 = 16;
 pub(super) const TABLE: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
@@ -61,6 +62,7 @@ impl Nft {
             Table::Ports => (BRIDGE, self.names.table.clone()),
             Table::Wall => (INET, self.names.table.clone()),
             Table::WayOut => (INET, format!("{}_out", self.names.table)),
+            Table::Stand => (INET, format!("{}_stand", self.names.table)),
             Table::ClassicPorts => (BRIDGE, format!("{}_cni", self.names.table)),
             Table::Classic => (INET, format!("{}_cni", self.names.table)),
         }
@@ -222,6 +224,21 @@ impl Nft {
             *out.entry(chain).or_default() += 1;
         }
         Ok(Some(out))
+    }
+
+    /// Takes every element of a set away.
+    pub fn empty(&mut self, table: Table, set: SetName) -> io::Result<()> {
+        let (family, name) = self.table(table);
+        let refusals = self.socket.transaction(1, |buffer, _, seq, flags| {
+            let open = buffer.message(kind(MSG_DELSETELEM), flags, seq, family, 0);
+            buffer.put_text(TABLE, &name);
+            buffer.put_text(LIST_SET, &set.to_string());
+            buffer.end_message(&open);
+        })?;
+        match refusals.first() {
+            Some(refusal) => Err(io::Error::from_raw_os_error(refusal.errno)),
+            None => Ok(()),
+        }
     }
 
     /// Takes tables away in one transaction; missing ones are no matter.

@@ -182,7 +182,7 @@ fn wait(socket: &Socket, time: Duration) -> bool {
 }
 
 /// The checksum of SCTP (RFC 9260, appendix A).
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, b| {
         (0..8).fold(crc ^ u32::from(*b), |c, _| {
             if c & 1 == 1 { c >> 1 ^ 0x82f6_3b78 } else { c >> 1 }

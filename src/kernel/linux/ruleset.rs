@@ -28,6 +28,7 @@ pub(super) fn tables(which: Ruleset) -> &'static [Table] {
     match which {
         Ruleset::Wall => &[Table::Ports, Table::Wall],
         Ruleset::WayOut => &[Table::WayOut],
+        Ruleset::Stand => &[Table::Stand],
         Ruleset::Classic => &[Table::ClassicPorts, Table::Classic],
     }
 }
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn skeletons_have_the_tables_they_are_said_to_have() {
-        for which in [Ruleset::Wall, Ruleset::WayOut, Ruleset::Classic] {
+        for which in [Ruleset::Wall, Ruleset::WayOut, Ruleset::Stand, Ruleset::Classic] {
             let text = skeleton::ruleset(which, &Place::Router, &Names::of_world(0));
             assert_eq!(outline(&text).len(), tables(which).len());
         }

@@ -22,6 +22,13 @@ pub struct Cell {
     pub line: Option<u32>,
 }
 
+/// How a test with packets went.
+#[derive(Clone, Copy, Debug)]
+pub struct Probed {
+    /// Set elements in which the policies were in the kernel.
+    pub elements: usize,
+}
+
 /// Everything that a test found.
 #[derive(Debug)]
 pub struct Report {
@@ -30,6 +37,8 @@ pub struct Report {
     /// By family, receiver, port and protocol, then sender.
     pub cells: Vec<Cell>,
     pub took: Duration,
+    /// `None` when no packet was sent.
+    pub probed: Option<Probed>,
 }
 
 impl Report {

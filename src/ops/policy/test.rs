@@ -63,5 +63,6 @@ pub fn test(request: &Request, done: &mut dyn FnMut(usize, usize)) -> Result<Rep
         expectations,
         cells,
         took: begun.elapsed(),
+        probed: None,
     })
 }

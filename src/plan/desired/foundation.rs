@@ -30,22 +30,7 @@ pub fn foundation(names: &Names, machine: &Machine) -> State {
         router: names.uplink_router(),
         mtu: machine.mtu,
     });
-    for (key, value) in [
-        ("net/ipv4/ip_forward", "1"),
-        ("net/ipv4/conf/all/rp_filter", "0"),
-        ("net/ipv4/conf/all/send_redirects", "0"),
-        ("net/ipv4/conf/default/send_redirects", "0"),
-        ("net/ipv4/conf/all/accept_redirects", "0"),
-        ("net/ipv4/conf/all/accept_source_route", "0"),
-        // A scan for the router's other addresses finds none.
-        ("net/ipv4/conf/all/arp_ignore", "1"),
-    ] {
-        s.insert(sysctl(&router, key, value));
-    }
-    if machine.families.contains(&Family::Ip6) {
-        s.insert(sysctl(&router, "net/ipv6/conf/all/forwarding", "1"));
-        s.insert(sysctl(&router, "net/ipv6/conf/all/accept_redirects", "0"));
-    }
+    s.extend(router_values(&machine.families));
     for family in &machine.families {
         s.extend(uplink_ends(names, *family));
         s.extend(router_policy(names, *family));
@@ -60,6 +45,28 @@ pub fn foundation(names: &Names, machine: &Machine) -> State {
     });
     s.extend(way_out(names, machine));
     s
+}
+
+/// What a router's namespace must do as a router, and must not.
+#[must_use]
+pub fn router_values(families: &[Family]) -> State {
+    let mut values = vec![
+        ("net/ipv4/ip_forward", "1"),
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv4/conf/all/send_redirects", "0"),
+        ("net/ipv4/conf/default/send_redirects", "0"),
+        ("net/ipv4/conf/all/accept_redirects", "0"),
+        ("net/ipv4/conf/all/accept_source_route", "0"),
+        // A scan for the router's other addresses finds none.
+        ("net/ipv4/conf/all/arp_ignore", "1"),
+    ];
+    if families.contains(&Family::Ip6) {
+        values.push(("net/ipv6/conf/all/forwarding", "1"));
+        values.push(("net/ipv6/conf/all/accept_redirects", "0"));
+    }
+    let all = values.into_iter();
+    all.map(|(key, value)| sysctl(&Place::Router, key, value))
+        .collect()
 }
 
 fn uplink_ends(names: &Names, family: Family) -> State {

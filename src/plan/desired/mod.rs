@@ -21,7 +21,7 @@ use super::set::{Element, Field, SetName, Table};
 use crate::model::{Family, Name, Network, Router, World};
 
 pub use endpoint::{endpoint, published};
-pub use foundation::{foundation, host_policy, router_policy, way_out};
+pub use foundation::{foundation, host_policy, router_policy, router_values, way_out};
 pub use network::{bridge, bridge_mac, host_addresses, lone_host_addresses, net, side};
 
 /// The gateway of every IPv6 container: link-local, so it is the same on each bridge.

@@ -16,6 +16,7 @@ mod class;
 mod numbers;
 mod services;
 mod sets;
+mod stand;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use crate::model::policy::{Direction, Engine, PodId};
 pub use change::change;
 pub use numbers::{FREE, TooMany};
 pub use sets::Sets;
+pub use stand::{SEATS, Stand};
 
 /// One direction, worked out but not numbered.
 struct Side {

@@ -223,7 +223,9 @@ fn ends() {
         let out = as_nobody(&["lab", "--", "sh", "-c", line]);
         assert_eq!(out.code, code, "{line}: {out:?}");
     }
-    assert_eq!(as_nobody(&["lab", "--", "nosuch"]).code, 127);
+    let out = as_nobody(&["lab", "--", "nosuch"]);
+    let says = out.stderr.contains("no program is found by the name `nosuch`");
+    assert!(out.code == 127 && says, "{out:?}");
     assert_eq!(as_nobody(&["lab", "--", "/etc/passwd"]).code, 126);
     // Without root what fits into a lab gets one, and what does not says which way there is.
     let out = as_nobody(&[

@@ -15,6 +15,7 @@ pub const STORIES: &[Story] = &[
     own("topology::nothing_is_left", nothing_is_left),
     own("topology::what_fails", what_fails),
     own("topology::bad_files", bad_files),
+    own("topology::rights", rights),
     own("topology::killed_anywhere", killed_anywhere),
     own("topology::logs_and_hints", logs_and_hints),
 ];
@@ -320,6 +321,43 @@ fn what_fails(_: Mode) {
     }
     w.is_clean();
     down(&w, SHOP, &[]);
+}
+
+/// Limits, devices, user ids and system calls are what the file says.
+fn rights(_: Mode) {
+    let w = World::new(Mode::Own);
+    let text = "
+name: r
+services:
+  plain: {command: sleep 1000}
+  given:
+    command: sleep 1000
+    devices: ['/dev/zero:/dev/given']
+    security_opt: ['seccomp:unconfined', 'no-new-privileges:true']
+    userns_mode: host
+    ulimits: {nofile: {soft: 100, hard: 200}, core: 0}
+    mac_address: 02:00:00:00:00:07
+    stop_signal: KILL
+    deploy: {resources: {limits: {memory: 64m, pids: 50}}}
+";
+    up_ok(&w, text, &[]);
+    let look = "cat /dev/given 2>/dev/null | head -c 3 | wc -c; sed -n 's/^Seccomp:.//p; s/^NoNewPrivs:.//p' \
+                /proc/self/status; awk '{print ($2 == 0)}' /proc/self/uid_map; ulimit -n; ulimit -Hn; \
+                cat /sys/class/net/eth0/address";
+    let sh = |name: &str| w.exec(name, &["sh", "-c", look]).stdout;
+    let given = sh("r-given-1");
+    assert_eq!(given, "3\n1\n0\n1\n100\n200\n02:00:00:00:00:07\n");
+    let plain = sh("r-plain-1");
+    assert!(
+        plain.starts_with("0\n1\n2\n0\n") && !plain.contains("02:00:00:00:00:07"),
+        "{plain}"
+    );
+    let limits = w.json(&["inspect", "r-given-1"])["limits"].to_string();
+    assert!(limits.contains("67108864") && limits.contains("50"), "{limits}");
+    // At once, though `sleep` as the first process's child would be asked with TERM.
+    w.ok(&["stop", "-t", "60", "r-given-1"]);
+    assert_eq!(w.json(&["inspect", "r-given-1"])["exit_code"], 137);
+    down(&w, text, &["-t", "0"]);
 }
 
 /// One error with file, line and column; nothing is done.

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use super::args::{Exec, HealthArgs, Run};
 use super::isolation;
-use crate::model::{End, Party};
+use crate::model::{End, Party, bytes_of};
 use crate::ops::publish::PortMap;
-use crate::ops::{Error, ExecRequest, Health, Limits, Result, Root, Spec, Tmpfs, Volume, run, time};
+use crate::ops::{
+    Error, ExecRequest, Health, Limits, Result, Root, Spec, Tmpfs, Volume, run, signal_number, time,
+};
 
 pub(super) fn input(value: &str, reason: &str, hint: &str) -> Error {
     Error::Input {
@@ -239,28 +241,8 @@ fn tmpfs(text: &str) -> Result<Tmpfs> {
     }
 }
 
-/// Bytes: `64m`, `1g`, `512k`, `4096`.
 fn size(text: &str) -> Result<u64> {
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let (digits, factor) = match lower.strip_suffix(['k', 'm', 'g', 't']) {
-        Some(digits) => (
-            digits,
-            1024_u64.pow(match &lower[digits.len()..] {
-                "k" => 1,
-                "m" => 2,
-                "g" => 3,
-                _ => 4,
-            }),
-        ),
-        None => (lower, 1),
-    };
-    let bytes = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(factor))
-        .filter(|n| *n > 0);
-    bytes.ok_or_else(|| input(text, "no size", "bytes, or with k, m, g: `512m`"))
+    bytes_of(text).ok_or_else(|| input(text, "no size", "bytes, or with k, m, g: `512m`"))
 }
 
 fn cpus(n: f64) -> Result<f64> {
@@ -335,13 +317,5 @@ pub fn party(end: &End) -> Result<Party> {
 /// # Errors
 /// There is no such signal.
 pub fn signal(text: &str) -> Result<i32> {
-    let name = text.to_ascii_uppercase();
-    let name = if name.starts_with("SIG") {
-        name
-    } else {
-        format!("SIG{name}")
-    };
-    let number = text.parse::<i32>().ok().filter(|n| (1..=64).contains(n));
-    let signal = number.or_else(|| name.parse::<nix::sys::signal::Signal>().ok().map(|s| s as i32));
-    signal.ok_or_else(|| input(text, "no such signal", "`kill -l` lists them"))
+    signal_number(text).ok_or_else(|| input(text, "no such signal", "`kill -l` lists them"))
 }

@@ -2,6 +2,7 @@
 
 mod bystander;
 mod decide;
+mod device;
 mod end;
 mod family;
 mod flow;
@@ -13,6 +14,7 @@ pub mod picture;
 pub mod policy;
 mod range;
 mod service;
+mod size;
 mod subnet;
 pub mod topology;
 mod world;
@@ -20,6 +22,7 @@ pub mod yaml;
 
 pub use bystander::{BridgePolicy, Bystander, WALLS};
 pub use decide::decide;
+pub use device::{Device, DeviceError};
 pub use end::{End, EndError, Link};
 pub use family::Family;
 pub use flow::{Decision, Flow, Party, Reason, Rule};
@@ -30,5 +33,6 @@ pub use nearest::nearest;
 pub use picture::Picture;
 pub use range::{Range, RangeError, RangeSet};
 pub use service::{Ports, Proto, Service, ServiceError};
+pub use size::bytes_of;
 pub use subnet::{Subnet, SubnetError, automatic, overlaps};
 pub use world::{DefaultPolicy, Endpoint, ExtraRoute, Foreign, Network, Published, Router, World};

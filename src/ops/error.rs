@@ -55,6 +55,8 @@ pub enum Error {
     Subnet(#[from] model::SubnetError),
     #[error(transparent)]
     Mac(#[from] model::MacError),
+    #[error(transparent)]
+    Device(#[from] model::DeviceError),
     /// What is wrong in a file, with line and column.
     #[error(transparent)]
     File(#[from] model::yaml::Error),
@@ -132,6 +134,9 @@ impl Error {
             Self::Sandbox(e) => e.hint(),
             Self::Image(e) => e.hint(),
             Self::ImageName(_) => Some("for example `busybox`, `me/app:1.2` or `localhost:5000/app`".into()),
+            Self::Device(_) => {
+                Some("for example `--device /dev/fuse` or `--device /dev/sda:/dev/disk:r`".into())
+            }
             Self::Name(_) | Self::End(_) | Self::Service(_) | Self::Subnet(_) | Self::Mac(_) => {
                 Some("`moat help` and `moat COMMAND --help` show the forms and examples".into())
             }

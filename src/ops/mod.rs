@@ -43,8 +43,8 @@ pub mod why;
 
 pub use crate::plan::Plan;
 pub use crate::sandbox::{
-    Device, ExecRequest, Health, HealthStatus, Inside, Isolation, Limits, Restart, Root, Seccomp, Spec,
-    Tmpfs, Users, Volume,
+    ExecRequest, Health, HealthStatus, Inside, Isolation, Limits, Restart, Root, Seccomp, Spec, Tmpfs, Users,
+    Volume, signal_number,
 };
 pub use crate::store::Holder;
 pub use context::{DEFAULT_DATA, DEFAULT_ROOT, Where};

@@ -21,6 +21,9 @@ pub enum Error {
     NoCommand,
     #[error("there is no `{command}` in the container")]
     CommandNotFound { command: String },
+    /// The same in a lab, which has the caller's own tree.
+    #[error("no program is found by the name `{command}`")]
+    ProgramNotFound { command: String },
     #[error("`{command}` cannot be executed: {source}")]
     NotExecutable {
         command: String,
@@ -125,7 +128,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::CommandNotFound { .. } => 127,
+            Self::CommandNotFound { .. } | Self::ProgramNotFound { .. } => 127,
             Self::NotExecutable { .. } | Self::OwnBinary { .. } => 126,
             _ => 125,
         }
@@ -139,6 +142,7 @@ impl Error {
             Self::CommandNotFound { .. } => {
                 "the command is looked up in the container's own tree with the container's PATH"
             }
+            Self::ProgramNotFound { .. } => "a lab has your files and your PATH",
             Self::NotExecutable { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
                 "a script needs a first line such as `#!/bin/sh`, a program the right architecture"
             }

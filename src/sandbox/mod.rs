@@ -63,6 +63,7 @@ pub use log::logs;
 pub use probe::probe;
 pub use process::{is_alive, signal, start_time, wait_end, wait_gone};
 pub use root::uppers;
+pub use signals::signal_number;
 pub use spec::{
     Device, ExecRequest, Health, Isolation, Limits, Restart, Root, Seccomp, Spec, Tmpfs, Users, Volume,
 };

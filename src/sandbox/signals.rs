@@ -23,6 +23,19 @@ const RELAYED: [i32; 7] = [
     libc::SIGWINCH,
 ];
 
+/// A signal by its number, or its name with or without `SIG`.
+#[must_use]
+pub fn signal_number(text: &str) -> Option<i32> {
+    let name = text.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") {
+        name
+    } else {
+        format!("SIG{name}")
+    };
+    let number = text.parse().ok().filter(|n| (1..=64).contains(n));
+    number.or_else(|| name.parse::<nix::sys::signal::Signal>().ok().map(|s| s as i32))
+}
+
 /// All signals blocked, for a process that must not die of one.
 pub(super) fn block_all() -> Result<()> {
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
+pub use crate::model::Device;
 
 /// One container: its root, its process and its limits.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -164,16 +165,6 @@ pub struct Isolation {
     pub users: Users,
     pub seccomp: Seccomp,
     pub devices: Vec<Device>,
-}
-
-/// A device of the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    pub src: PathBuf,
-    /// Below `/dev`.
-    pub dst: PathBuf,
-    pub read: bool,
-    pub write: bool,
 }
 
 /// Which system calls are allowed.

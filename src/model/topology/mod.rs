@@ -12,6 +12,7 @@ mod order;
 mod plan;
 mod ports;
 mod read;
+mod rights;
 mod role;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::yaml::Pos;
-use super::{End, Link, Name, Ports, Proto, Service, Subnet};
+use super::{Device, End, Link, Mac, Name, Ports, Proto, Service, Subnet};
 
 pub use around::{Around, dotenv};
 
@@ -114,13 +115,30 @@ pub struct Settings {
     pub working_dir: Option<PathBuf>,
     pub cap_add: Vec<String>,
     pub cap_drop: Vec<String>,
+    pub devices: Vec<Device>,
+    /// The list of allowed system calls, if it is not moat's own.
+    pub seccomp: Option<SystemCalls>,
+    /// Name, soft, hard; `u64::MAX` is unlimited.
+    pub ulimits: Vec<(String, u64, u64)>,
     pub memory: Option<u64>,
     pub cpus: Option<f64>,
     pub pids: Option<u64>,
     pub read_only: bool,
     pub hostname: Option<String>,
+    pub mac: Option<Mac>,
     pub stop_grace: Option<Duration>,
+    /// By name or number.
+    pub stop_signal: Option<String>,
     pub init: Option<bool>,
+}
+
+/// Which system calls are allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum SystemCalls {
+    /// The text of a profile.
+    Profile(String),
+    /// All.
+    Off,
 }
 
 /// When the command is started again.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::mounts::{absolute, volumes};
-use super::values::{duration, one_or_more, pairs, size, size_of, texts, words};
+use super::rights::{resources, rights};
+use super::values::{duration, one_or_more, pairs, texts, words};
 use super::{Around, Health, Restart, Role, Settings, around, links, ports};
-use crate::model::Name;
 use crate::model::yaml::{Fault, Fields, Key, Node, Value};
+use crate::model::{Name, bytes_of};
 
 /// A service, with the networks it names in the file's words.
 pub struct Read<'a> {
@@ -30,17 +31,17 @@ pub fn role<'a>(
     fields.pos = key.pos;
     let mut s = Settings::default();
     root(&mut fields, default, around, &mut s)?;
-    process(&mut fields, around, &mut s)?;
+    process(&mut fields, &mut s)?;
     environment(&mut fields, around, &mut s)?;
     files(&mut fields, around, &mut s)?;
-    limits(&mut fields, &mut s)?;
+    rights(&mut fields, around, &mut s)?;
     if let Some(node) = fields.take("ports") {
         s.ports = ports::ports(node)?;
     }
     if let Some(node) = fields.take("healthcheck") {
         s.health = health(node)?;
     }
-    let replicas = replicas(&mut fields)?;
+    let replicas = replicas(&mut fields, &mut s)?;
     let links = fields
         .take("links")
         .map(links::links)
@@ -65,7 +66,8 @@ pub fn role<'a>(
 
 /// Keys that people will look for, each with what to write instead.
 fn refuse_by_name(fields: &Fields<'_>) -> Result<(), Fault> {
-    const KNOWN: [(&str, &str); 9] = [
+    const OWN: &str = "leave it out: each container has its own";
+    const KNOWN: [(&str, &str); 21] = [
         (
             "build",
             "build the image with another tool, and name it with `image`",
@@ -78,12 +80,27 @@ fn refuse_by_name(fields: &Fields<'_>) -> Result<(), Fault> {
             "expose",
             "leave it out: it opens nothing, a link says which port is reached",
         ),
-        ("privileged", "`cap_add` gives single capabilities"),
+        ("privileged", "`cap_add` and `devices` give single rights"),
         ("network_mode", "leave it out: each container has its own network"),
         ("extra_hosts", "a link makes a name known"),
+        ("external_links", "`moat link` links to containers of no project"),
         ("profiles", "write another file, and name it with -f"),
         ("extends", "a YAML anchor and `<<:` do the same within a file"),
         ("secrets", "bind a file with `volumes`"),
+        ("configs", "bind a file with `volumes`"),
+        ("volumes_from", "name the same volume in both services"),
+        (
+            "logging",
+            "leave it out: `moat logs` reads the log of each container",
+        ),
+        ("tty", "leave it out: `moat exec -it` gives a terminal"),
+        ("stdin_open", "leave it out: `moat exec -it` gives a terminal"),
+        ("pid", OWN),
+        ("ipc", OWN),
+        ("uts", OWN),
+        ("cgroup", OWN),
+        ("device_cgroup_rules", "`devices` names single devices"),
+        ("group_add", "`user` takes a group: USER:GROUP"),
     ];
     for (key, _) in fields.rest() {
         if let Some((name, hint)) = KNOWN.iter().find(|(name, _)| *name == key.text) {
@@ -111,9 +128,11 @@ fn check(role: &Role) -> Result<(), Fault> {
         );
         return Err(Fault::new(port.pos, what).hinting("publish a load balancer that is linked to it"));
     }
-    if let (true, Some(ip)) = (role.replicas > 1, s.addresses.first()) {
+    let address = s.addresses.first().map(ToString::to_string);
+    let address = address.or_else(|| s.mac.map(|mac| mac.to_string()));
+    if let (true, Some(address)) = (role.replicas > 1, address) {
         let what = format!(
-            "service `{name}` has {} replicas, and one address: `{ip}`",
+            "service `{name}` has {} replicas, and one address: `{address}`",
             role.replicas
         );
         return Err(Fault::new(role.pos, what));
@@ -131,9 +150,30 @@ fn root(
         s.image = Some(node.text("`image`")?.to_owned());
     }
     let own = fields.take("x-moat");
-    let Some(node) = own.or(default.filter(|_| s.image.is_none())) else {
-        return Ok(());
-    };
+    if let Some(node) = own.or(default.filter(|_| s.image.is_none())) {
+        extension(node, around, s)?;
+    }
+    if let Some(node) = fields.take("userns_mode") {
+        if own.is_some() && s.userns.is_some() {
+            return Err(
+                node.fault("`userns_mode` and `userns` of `x-moat` are the same: one of them is enough")
+            );
+        }
+        s.userns = Some(users(node, "`userns_mode`")?);
+    }
+    Ok(())
+}
+
+fn users(node: &Node, what: &str) -> Result<String, Fault> {
+    let text = node.text(what)?;
+    if ["auto", "own", "host"].contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(node.fault(format!("{what} is auto, own or host, not: `{text}`")))
+}
+
+/// `x-moat`: what the specification has no key for.
+fn extension(node: &Node, around: &Around<'_>, s: &mut Settings) -> Result<(), Fault> {
     let mut inner = node.fields("`x-moat`")?;
     if let Some(node) = inner.take("rootfs") {
         s.rootfs = Some(around.path(node.text("`rootfs`")?));
@@ -143,12 +183,12 @@ fn root(
         s.share = paths.iter().map(|(_, p)| around.path(p)).collect();
     }
     if let Some(node) = inner.take("userns") {
-        s.userns = Some(node.text("`userns`")?.to_owned());
+        s.userns = Some(users(node, "`userns`")?);
     }
     inner.finish()
 }
 
-fn process(fields: &mut Fields<'_>, around: &Around<'_>, s: &mut Settings) -> Result<(), Fault> {
+fn process(fields: &mut Fields<'_>, s: &mut Settings) -> Result<(), Fault> {
     let command = |node: Option<&Node>, what| node.map(|n| words(n, what)).transpose();
     s.entrypoint = command(fields.take("entrypoint"), "`entrypoint`")?;
     s.command = command(fields.take("command"), "`command`")?;
@@ -167,6 +207,10 @@ fn process(fields: &mut Fields<'_>, around: &Around<'_>, s: &mut Settings) -> Re
     if let Some(node) = fields.take("stop_grace_period") {
         s.stop_grace = Some(duration(node, "`stop_grace_period`")?);
     }
+    s.stop_signal = text(fields.take("stop_signal"), "`stop_signal`")?;
+    if let Some(node) = fields.take("mac_address") {
+        s.mac = Some(node.parse("`mac_address`", "a unicast MAC address")?);
+    }
     if let Some(node) = fields.take("labels") {
         let labels = pairs(node, "`labels`")?;
         if let Some(own) = labels.keys().find(|k| k.starts_with("moat.")) {
@@ -177,7 +221,6 @@ fn process(fields: &mut Fields<'_>, around: &Around<'_>, s: &mut Settings) -> Re
             .map(|(k, v)| (k, v.unwrap_or_default()))
             .collect();
     }
-    let _ = around;
     Ok(())
 }
 
@@ -253,7 +296,7 @@ fn files(fields: &mut Fields<'_>, around: &Around<'_>, s: &mut Settings) -> Resu
             let bytes = options
                 .map(|o| {
                     let wrong = || node.fault(format!("a tmpfs is `PATH[:size=SIZE]`, not: `{text}`"));
-                    o.strip_prefix("size=").and_then(size_of).ok_or_else(wrong)
+                    o.strip_prefix("size=").and_then(bytes_of).ok_or_else(wrong)
                 })
                 .transpose()?;
             s.tmpfs.push((absolute(&node, path)?, bytes));
@@ -265,31 +308,7 @@ fn files(fields: &mut Fields<'_>, around: &Around<'_>, s: &mut Settings) -> Resu
     Ok(())
 }
 
-fn limits(fields: &mut Fields<'_>, s: &mut Settings) -> Result<(), Fault> {
-    if let Some(node) = fields.take("cap_add") {
-        s.cap_add = texts(node, "`cap_add`")?;
-    }
-    if let Some(node) = fields.take("cap_drop") {
-        s.cap_drop = texts(node, "`cap_drop`")?;
-    }
-    if let Some(node) = fields.take("mem_limit") {
-        s.memory = Some(size(node, "`mem_limit`")?);
-    }
-    if let Some(node) = fields.take("cpus") {
-        let cpus: f64 = node.parse("`cpus`", "a number like `0.5`")?;
-        if !cpus.is_finite() || cpus < 0.01 {
-            return Err(node.fault(format!("`cpus` is a number like `0.5`, not: `{cpus}`")));
-        }
-        s.cpus = Some(cpus);
-    }
-    if let Some(node) = fields.take("pids_limit") {
-        let pids: i64 = node.parse("`pids_limit`", "a number, or -1 for none")?;
-        s.pids = u64::try_from(pids).ok().filter(|n| *n > 0);
-    }
-    Ok(())
-}
-
-fn replicas(fields: &mut Fields<'_>) -> Result<u32, Fault> {
+fn replicas(fields: &mut Fields<'_>, s: &mut Settings) -> Result<u32, Fault> {
     const FORM: &str = "a number from 0 to 1000";
     let read = |node: &Node, what| {
         let n: u32 = node.parse(what, FORM)?;
@@ -309,6 +328,9 @@ fn replicas(fields: &mut Fields<'_>) -> Result<u32, Fault> {
             .take("replicas")
             .map(|n| read(n, "`replicas`"))
             .transpose()?;
+        if let Some(node) = inner.take("resources") {
+            resources(node, s)?;
+        }
         inner.finish_extensible()?;
     }
     match (scale, deployed) {

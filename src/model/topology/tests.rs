@@ -10,6 +10,7 @@ fn around() -> Around<'static> {
         dir: Path::new("/srv/My Shop"),
         variables: variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         read: &|path| match path.to_str() {
+            Some("/srv/My Shop/calls.json") => Ok("{}".into()),
             Some("/srv/My Shop/db.env") => Ok("# db\nA=1\nexport B=\"x $N\"\nC='$N'\nHOME\n".into()),
             _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         },
@@ -87,7 +88,7 @@ services:
     ports: ['127.0.0.1:8080:80', '53:53/udp', {target: 90, published: '9090', protocol: tcp, host_ip: '::1'}]
     healthcheck: {test: 'true', interval: 1m30s, timeout: 500ms, retries: 2, start_period: 3s}
     scale: 1
-    deploy: {replicas: 1}
+    deploy: {replicas: 1, resources: {limits: {cpus: '0.5', memory: 1g}}}
     networks: {back: {aliases: [one], ipv4_address: 10.9.9.9}}
     labels: ['app=web', plain]
     restart: on-failure:3
@@ -95,6 +96,12 @@ services:
     working_dir: /x
     cap_add: [NET_RAW]
     cap_drop: [ALL]
+    devices: [/dev/fuse, '/dev/a:/dev/b:r', {source: /dev/c, target: /dev/d, permissions: rw}]
+    security_opt: ['no-new-privileges:true', 'seccomp:calls.json']
+    userns_mode: own
+    ulimits: {nproc: 64, nofile: {soft: 1024, hard: 4096}, core: -1}
+    stop_signal: SIGINT
+    mac_address: 02:00:00:00:00:07
     mem_limit: 1gb
     cpus: '0.5'
     pids_limit: 20
@@ -137,6 +144,25 @@ volumes: {data: , kept: {external: true}}
     assert_eq!(a.health.as_ref().unwrap().test, ["/bin/sh", "-c", "true"]);
     assert_eq!(a.network.as_ref().unwrap().as_str(), "all-back");
     assert_eq!((a.memory, a.cpus, a.pids), (Some(1 << 30), Some(0.5), Some(20)));
+    let devices: Vec<String> = a
+        .devices
+        .iter()
+        .map(|d| format!("{} {} {}", d.dst.display(), d.read, d.write))
+        .collect();
+    assert_eq!(
+        devices,
+        ["/dev/fuse true true", "/dev/b true false", "/dev/d true true"]
+    );
+    assert_eq!(a.seccomp, Some(SystemCalls::Profile("{}".into())));
+    assert_eq!(a.userns.as_deref(), Some("own"));
+    let ulimits = [
+        ("nproc", 64, 64),
+        ("nofile", 1024, 4096),
+        ("core", u64::MAX, u64::MAX),
+    ];
+    assert_eq!(a.ulimits, ulimits.map(|(n, s, h)| (n.to_owned(), s, h)));
+    assert_eq!(a.stop_signal.as_deref(), Some("SIGINT"));
+    assert_eq!(a.mac.map(|m| m.to_string()).as_deref(), Some("02:00:00:00:00:07"));
     assert_eq!(a.restart, Restart::OnFailure(Some(3)));
     assert_eq!(p.networks.keys().collect::<Vec<_>>(), ["back"]);
     let b = &p.role("b").unwrap().settings;
@@ -210,6 +236,39 @@ fn what_is_not_supported_is_named_with_its_place() {
             with("depends_on: {a: {condition: later}}"),
             "4:33 a condition is service_started, service_healthy or service_completed_successfully, not: `later`",
         ),
+        (
+            with("security_opt: ['apparmor:x']"),
+            "4:20 the security option is not supported: `apparmor:x`",
+        ),
+        (
+            with("security_opt: ['no-new-privileges:false']"),
+            "4:20 no container may gain rights by running a program: `no-new-privileges:false`",
+        ),
+        (
+            with("userns_mode: private"),
+            "4:18 `userns_mode` is auto, own or host, not: `private`",
+        ),
+        (
+            with("x-moat: {userns: own}\n    userns_mode: own"),
+            "5:18 `userns_mode` and `userns` of `x-moat` are the same: one of them is enough",
+        ),
+        (
+            with("devices: [fuse]"),
+            "4:15 a device is SRC[:DST][:rw], both absolute paths: `fuse`",
+        ),
+        (
+            with("ulimits: {nofile: {soft: 9, hard: 8}}"),
+            "4:23 `soft` is above `hard`: 9 and 8",
+        ),
+        (
+            with("cpus: 1\n    deploy: {resources: {limits: {cpus: 2}}}"),
+            "5:41 `cpus` and `deploy.resources.limits` say different things",
+        ),
+        (
+            with("mac_address: 02:00:00:00:00:07\n    scale: 2"),
+            "2:3 service `a` has 2 replicas, and one address: `02:00:00:00:00:07`",
+        ),
+        (with("pid: host"), "4:5 the key `pid` is not supported"),
         ("services: {a: {}}".into(), "1:12 service `a` has no command"),
         ("services: {}".into(), "1:11 the file has no service"),
         ("a: 1".into(), "1:1 the file needs the key `services`"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::bytes_of;
 use crate::model::yaml::{Fault, Node, Value};
 
 /// `1m30s`, `500ms`, `2h`, `10s`.
@@ -45,23 +46,7 @@ pub fn duration(node: &Node, what: &str) -> Result<Duration, Fault> {
 pub fn size(node: &Node, what: &str) -> Result<u64, Fault> {
     let text = node.text(what)?;
     let wrong = || node.fault(format!("{what} is a size like `512m` or `1g`, not: `{text}`"));
-    size_of(text).ok_or_else(wrong)
-}
-
-pub fn size_of(text: &str) -> Option<u64> {
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let digits = lower.trim_end_matches(['k', 'm', 'g', 't']);
-    let shift = match &lower[digits.len()..] {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    let number: u64 = digits.parse().ok()?;
-    number.checked_mul(1 << shift).filter(|n| *n > 0)
+    bytes_of(text).ok_or_else(wrong)
 }
 
 /// A command: a list of words, or one line that is cut into words as a shell would, without a shell.

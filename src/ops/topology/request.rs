@@ -12,9 +12,11 @@ use super::super::{image, run};
 use super::file::Found;
 use super::parts;
 use crate::model::Name;
-use crate::model::topology::{self, CONFIG, MEMBER, PROJECT, REPLICA, Role, SERVICE, Settings, Source};
+use crate::model::topology::{
+    self, CONFIG, MEMBER, PROJECT, REPLICA, Role, SERVICE, Settings, Source, SystemCalls,
+};
 use crate::model::yaml::Fault;
-use crate::sandbox::{self, Isolation, Limits, Root, Spec, Tmpfs, Users, Volume};
+use crate::sandbox::{self, Isolation, Limits, Root, Seccomp, Spec, Tmpfs, Users, Volume};
 
 /// What to run for one replica.
 ///
@@ -46,7 +48,7 @@ pub fn request(moat: &Moat, found: &Found, role: &Role, name: &Name, replica: u3
         links: vec![],
         ports: ports.collect(),
         addresses: s.addresses.clone(),
-        mac: None,
+        mac: s.mac,
         aliases,
         image: s.image.clone(),
         entrypoint: s.entrypoint.clone(),
@@ -117,8 +119,15 @@ fn spec(moat: &Moat, found: &Found, role: &Role) -> Result<Spec> {
         init: s.init.unwrap_or(true),
         isolation: Isolation {
             users: users(found, role)?,
-            ..Isolation::default()
+            seccomp: match &s.seccomp {
+                None => Seccomp::Default,
+                Some(SystemCalls::Off) => Seccomp::Off,
+                Some(SystemCalls::Profile(text)) => Seccomp::Profile(text.clone()),
+            },
+            devices: s.devices.clone(),
         },
+        ulimits: s.ulimits.clone(),
+        stop_signal: stop_signal(found, role)?,
         restart: restart(s.restart),
         health: s.health.as_ref().map(health),
         detach: true,
@@ -158,6 +167,20 @@ fn users(found: &Found, role: &Role) -> Result<Users> {
             Err(found.wrong(Fault::new(role.pos, what)))
         }
     }
+}
+
+fn stop_signal(found: &Found, role: &Role) -> Result<Option<i32>> {
+    let Some(text) = &role.settings.stop_signal else {
+        return Ok(None);
+    };
+    let what = || {
+        Fault::new(
+            role.pos,
+            format!("service `{}`: no such signal: `{text}`", role.name),
+        )
+    };
+    let number = sandbox::signal_number(text).ok_or_else(|| found.wrong(what()))?;
+    Ok(Some(number))
 }
 
 fn tmpfs((dst, size): &(PathBuf, Option<u64>)) -> Tmpfs {

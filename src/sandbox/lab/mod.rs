@@ -222,7 +222,10 @@ impl First {
         signals::reset()?;
         let path = self.lab.env.iter().find(|(name, _)| name == "PATH");
         let path = path.map_or(OsStr::new(super::payload::DEFAULT_PATH), |(_, value)| value);
-        let found = program::find(command, path, None)?;
+        let found = program::find(command, path, None).map_err(|error| match error {
+            Error::CommandNotFound { command } => Error::ProgramNotFound { command },
+            other => other,
+        })?;
         let word = |(name, value): &(OsString, OsString)| {
             CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
         };

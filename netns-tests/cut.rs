@@ -7,7 +7,43 @@ use crate::links::any;
 use crate::net::{Running, until};
 use crate::world::{FAMILIES, Mode, World};
 
-pub const STORIES: &[Story] = &[everywhere("cut::unlink_in_a_transfer", unlink_in_a_transfer)];
+pub const STORIES: &[Story] = &[
+    everywhere("cut::unlink_in_a_transfer", unlink_in_a_transfer),
+    everywhere("cut::answers_of_other_links", answers_of_other_links),
+];
+
+/// Where only the server sends any more, its datagrams are answers as long as the flow is tracked:
+/// the end of another link between the same two forgets no flow but its own.
+fn answers_of_other_links(mode: Mode) {
+    let w = World::new(mode);
+    let (a, b) = (w.idle("a", &[]), w.idle("b", &[]));
+    for family in FAMILIES {
+        let ip = b.ip(family);
+        w.ok(&["link", "a", "b:7000/udp"]);
+        let _teller = b.ns.start(&["tell", any(family), "7000"]);
+        let told = a.ns.start(&["listen", ip, "7000"]);
+        let goes_on = |what: &str| {
+            let then = told.count();
+            let on = until(Duration::from_secs(3), || told.count() > then + 50_000);
+            assert!(on, "{what}, over {ip}: {then} of {}", told.count());
+        };
+        goes_on("at first");
+        w.ok(&["link", "a", "b:80/tcp"]);
+        w.ok(&["unlink", "a", "b:80/tcp"]);
+        goes_on("after the end of another service");
+        w.ok(&["link", "a", "b:/udp"]);
+        w.ok(&["unlink", "a", "b:/udp"]);
+        goes_on("after the end of a wider service");
+        w.ok(&["unlink", "a", "b:7000/udp"]);
+        let stopped = until(Duration::from_secs(3), || {
+            let then = told.count();
+            std::thread::sleep(Duration::from_millis(300));
+            told.count() == then
+        });
+        assert!(stopped, "over {ip} it goes on without a link");
+    }
+    w.is_clean();
+}
 
 /// TCP towards the server, TCP towards the client, UDP: each stops within a second; the flow
 /// of another link between the same two goes on.

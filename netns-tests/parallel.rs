@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::faulty::words;
 use crate::harness::{self, Story, own};
 use crate::net::{Ns, Out, until};
-use crate::world::{Mode, World};
+use crate::world::{FAMILIES, Mode, Neighbour, World};
 
 const MANY: usize = 64;
 
@@ -19,6 +19,8 @@ pub const STORIES: &[Story] = &[
     own("parallel::killed_from_outside", killed_from_outside),
     own("parallel::another_boot", another_boot),
     own("parallel::two_roots", two_roots),
+    own("parallel::forwarding_of_two_roots", forwarding_of_two_roots),
+    own("parallel::deserted_groups", deserted_groups),
     own("parallel::namespaces_apart", namespaces_apart),
 ];
 
@@ -200,6 +202,61 @@ fn two_roots(mode: Mode) {
     other.ok(&["rm", "-f", "x"]);
     world.ok(&["ps"]);
     world.is_clean();
+}
+
+/// The first world to go leaves the other the forwarding that both need.
+fn forwarding_of_two_roots(mode: Mode) {
+    let forwards =
+        || Ns::host().must("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding");
+    Ns::host().must("echo 0 | tee /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding");
+    let mut world = World::new(mode);
+    let lan = world.lan();
+    let mut other = World::new(mode);
+    other.root = world.root.with_extension("other");
+    world.idle("x", &[]);
+    let x = other.idle("x", &[]);
+    world.ok(&["rm", "-f", "x"]);
+    assert_eq!(forwards(), "1\n1\n");
+    for family in FAMILIES {
+        assert!(
+            x.ns.pings(Neighbour::ip(family)),
+            "{family}: no command came since"
+        );
+    }
+    drop(lan);
+    other.ok(&["rm", "-f", "x"]);
+}
+
+/// Groups that nobody is in, and nobody will be, go with `gc`, whosever they were.
+fn deserted_groups(mode: Mode) {
+    let world = World::new(mode);
+    let x = world.idle("x", &[]);
+    let own = world.json(&["inspect", "x"])["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let parents = crate::trace::cgroups(&own);
+    assert!(!parents.is_empty(), "no cgroup of {}", x.pid);
+    let id = |n: u32| format!("{:012x}", u64::from(std::process::id()) << 8 | u64::from(n));
+    let group = |n: u32| parents[0].with_file_name(id(n));
+    let name = parents[0].with_file_name("not-a-container");
+    for (path, age) in [
+        (group(1), 90),
+        (group(2), 0),
+        (name.clone(), 90),
+        (parents[0].clone(), 90),
+    ] {
+        std::fs::create_dir_all(&path).expect("a cgroup");
+        Ns::host().must(&format!("touch -d '-{age} seconds' {}", path.display()));
+    }
+    world.ok(&["gc"]);
+    assert!(!group(1).exists(), "a deserted group is left");
+    assert!(group(2).exists(), "one that is about to be used is gone");
+    assert!(name.exists() && parents[0].exists());
+    for path in [group(2), name] {
+        std::fs::remove_dir(path).expect("it is empty");
+    }
+    assert!(world.exec("x", &["true"]).ok());
 }
 
 /// The same root in another network namespace is a world of its own, and `gc` lets it live.

@@ -107,6 +107,28 @@ def drink(ip, port):
     threading.Thread(target=take, daemon=True).start()
     report(total)
 
+def tell(ip, port):
+    """Sends datagrams without end to whoever asked once."""
+    s = make('udp', ip)
+    s.bind((ip, int(port)))
+    print('ready', flush=True)
+    _, who = s.recvfrom(100)
+    while True:
+        try: s.sendto(b'x' * 1000, who)
+        except OSError: pass
+        time.sleep(0.001)
+
+def listen(ip, port):
+    """Asks once, and counts the datagrams that come."""
+    s = make('udp', ip)
+    s.connect((ip, int(port)))
+    s.send(b'x')
+    total = [0]
+    def take():
+        while True: total[0] += len(s.recv(65536))
+    threading.Thread(target=take, daemon=True).start()
+    report(total)
+
 def report(total):
     print('ready', flush=True)
     while True:
@@ -268,7 +290,7 @@ def battery(me_mac, me4, me6, peer_mac, peer4, peer6, gate_mac, gate4, other4, o
     for n in (14, 15, 20, 33): send((mac(peer_mac) + mac(me_mac) + b'\x08\x00' + b'\x45' * 40)[:n])
     print(count)
 
-VERBS = {f.__name__: f for f in (serve, call, seen_by, sink, source, pour, drink, emit, battery)}
+VERBS = {f.__name__: f for f in (serve, call, seen_by, sink, source, pour, drink, tell, listen, emit, battery)}
 if __name__ == '__main__':
     try: VERBS[sys.argv[1]](*sys.argv[2:])
     except KeyboardInterrupt: pass

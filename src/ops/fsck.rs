@@ -173,7 +173,8 @@ pub fn gc(place: &Where) -> Result<usize> {
     moat.exclude()?;
     let files = strays(&moat)?.len();
     remove_strays(&moat)?;
-    let after = moat.store.containers()?.len();
+    let known: Vec<String> = moat.store.containers()?.into_iter().map(|c| c.id).collect();
+    let files = files + sandbox::remove_deserted_groups(&|id| known.iter().any(|k| k == id));
     drop(moat);
-    Ok(files + before - after + super::gc::old_worlds(place)? + super::image::gc(place)?)
+    Ok(files + before - known.len() + super::gc::old_worlds(place)? + super::image::gc(place)?)
 }

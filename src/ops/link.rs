@@ -275,7 +275,9 @@ fn remove_rows(s: &Store, from: &End, to: &End, service: Option<Service>) -> Res
     })
 }
 
-/// Every packet is judged, so nothing passes any more; this lets the tables forget it too.
+/// Every packet is judged, so nothing passes any more; this lets the tables forget it too. Not what
+/// other links between the same ends still open: where only the server sends, its packets are answers
+/// as long as the flow is known.
 fn end_flows(moat: &mut Moat, from: &End, to: &End) -> Result<()> {
     let (world, _) = moat.store.world(now())?;
     let mut flows: BTreeMap<Place, Vec<Flows>> = BTreeMap::new();
@@ -283,19 +285,17 @@ fn end_flows(moat: &mut Moat, from: &End, to: &End) -> Result<()> {
         let Some(at) = world.networks.get(&a.network).map(desired::place) else {
             continue;
         };
-        let between = Family::BOTH.iter().flat_map(|family| {
-            let client = a.address(*family);
-            let servers = elements::ends(&world, to).filter_map(|b| b.address(*family));
-            servers.filter_map(move |server| {
-                Some(Flows::Between {
-                    client: client?,
-                    server,
-                    proto: None,
-                    port: None,
-                })
-            })
-        });
-        flows.entry(at).or_default().extend(between);
+        let all = flows.entry(at).or_default();
+        for b in elements::ends(&world, to) {
+            let left = world.links.iter().filter(|l| a.is(&l.from) && b.is(&l.to));
+            let kept: Vec<Service> = left.map(|l| l.service).collect();
+            for family in Family::BOTH {
+                if let (Some(client), Some(server)) = (a.address(family), b.address(family)) {
+                    let kept = kept.clone();
+                    all.push(Flows::Between { client, server, kept });
+                }
+            }
+        }
     }
     for (at, flows) in flows {
         moat.kernel.forget_flows(&at, &flows)?;

@@ -403,7 +403,11 @@ impl Moat {
         let Ok(Some(text)) = self.store.meta("sysctls") else {
             return;
         };
-        let before: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
+        let mut before: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
+        if self.kernel.has_neighbours().unwrap_or(true) {
+            // They need it as it is: a host that forwarded nothing closes with the last, or not at all.
+            before.clear();
+        }
         // Forwarding first: turning it off resets what interfaces accept.
         for (key, value) in before.iter().rev() {
             let step = crate::plan::Step::Add(Object::Sysctl {

@@ -85,6 +85,24 @@ impl Names {
         format!("root_{}", self.owner)
     }
 
+    /// The table of the way out.
+    #[must_use]
+    pub fn way_out(&self) -> String {
+        format!("{}_out", self.table)
+    }
+
+    /// Whether a table is the way out of some root's world.
+    #[must_use]
+    pub fn is_way_out(table: &str) -> bool {
+        let digits = table
+            .strip_prefix("moat")
+            .and_then(|rest| rest.strip_suffix("_out"));
+        digits.is_some_and(|d| match d.strip_prefix('_') {
+            Some(hex) => hex.len() == 4 && u16::from_str_radix(hex, 16).is_ok(),
+            None => d.is_empty(),
+        })
+    }
+
     /// Whether no other root can have the same names.
     #[must_use]
     pub fn are_unique(&self) -> bool {
@@ -184,5 +202,18 @@ mod tests {
         assert_ne!(one.owner, two.owner);
         assert_eq!(one.owner.len(), 16);
         assert!(of("/run/moat").are_unique() && !one.are_unique());
+        for root in ["/run/moat", "/run/r186"] {
+            assert!(Names::is_way_out(&of(root).way_out()));
+        }
+        for other in [
+            "moat",
+            "moat_out_",
+            "moats_out",
+            "moat_12345_out",
+            "moat_x_out",
+            "out",
+        ] {
+            assert!(!Names::is_way_out(other), "{other}");
+        }
     }
 }

@@ -62,6 +62,12 @@ pub fn destroy(id: &str) -> Result<()> {
     cgroup::remove(id, Duration::from_secs(2))
 }
 
+/// Removes empty cgroups that a container left which `keep` does not know and whose world is gone. How many
+/// containers had some.
+pub fn remove_deserted_groups(keep: &dyn Fn(&str) -> bool) -> usize {
+    cgroup::remove_deserted(keep)
+}
+
 /// Removes a directory and all below it that is on the same mount.
 ///
 /// # Errors

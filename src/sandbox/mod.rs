@@ -51,7 +51,7 @@ mod watch;
 pub use cgroup::{Freezers, LimitSet, Measure, Pressure, is_frozen, limits_of, measure, oom_kills};
 pub use changes::{ChangeKind, changes};
 pub use check::prepare;
-pub use cleanup::{cleanup, destroy, kill_all, remove_tree};
+pub use cleanup::{cleanup, destroy, kill_all, remove_deserted_groups, remove_tree};
 pub use clock::date_time;
 pub use enter::exec;
 pub use error::{Error, Result};

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::SeenFlow;
 use super::nfnl::{CTNETLINK, Nfnl};
 use super::wire::{Buffer, find};
+use crate::model::{Proto, Service};
 
 const MSG_NEW: u16 = CTNETLINK << 8;
 const MSG_GET: u16 = CTNETLINK << 8 | 1;
@@ -33,7 +34,7 @@ const PROTO_SRC_PORT: u16 = 2;
 const PROTO_DST_PORT: u16 = 3;
 
 /// Which flows to forget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flows {
     /// Every flow an address takes part in, before or after translation.
     Of(IpAddr),
@@ -42,36 +43,28 @@ pub enum Flows {
         client: IpAddr,
         /// The address the server itself has: before translation another may have been asked for.
         server: IpAddr,
-        /// Of this protocol number only.
-        proto: Option<u8>,
-        /// To this port of the server only.
-        port: Option<u16>,
+        /// Except to these.
+        kept: Vec<Service>,
     },
 }
 
 impl Flows {
-    fn family(self) -> i32 {
+    fn family(&self) -> i32 {
         match self {
             Self::Of(ip) | Self::Between { server: ip, .. } if ip.is_ipv4() => libc::AF_INET,
             Self::Of(_) | Self::Between { .. } => libc::AF_INET6,
         }
     }
 
-    fn contain(self, flow: &Flow<'_>) -> bool {
+    fn contain(&self, flow: &Flow<'_>) -> bool {
         match self {
             Self::Of(ip) => {
-                [flow.orig.src, flow.orig.dst, flow.reply.src, flow.reply.dst].contains(&Some(ip))
+                [flow.orig.src, flow.orig.dst, flow.reply.src, flow.reply.dst].contains(&Some(*ip))
             }
-            Self::Between {
-                client,
-                server,
-                proto,
-                port,
-            } => {
-                flow.orig.src == Some(client)
-                    && flow.reply.src == Some(server)
-                    && proto.is_none_or(|p| flow.orig.proto == Some(p))
-                    && port.is_none_or(|p| flow.reply.src_port == Some(p))
+            Self::Between { client, server, kept } => {
+                flow.orig.src == Some(*client)
+                    && flow.reply.src == Some(*server)
+                    && !kept.iter().any(|service| flow.is_to(*service))
             }
         }
     }
@@ -95,6 +88,17 @@ struct Flow<'a> {
     reply: Tuple,
     /// What names the entry, as attributes.
     name: Vec<(u16, &'a [u8])>,
+}
+
+impl Flow<'_> {
+    /// Whether it was opened to this service of the server.
+    fn is_to(&self, service: Service) -> bool {
+        let port = self.reply.src_port.unwrap_or_default();
+        match self.orig.proto.and_then(Proto::of_number) {
+            Some(proto) => service.covers(proto, port),
+            None => service == Service::Any,
+        }
+    }
 }
 
 /// A port of the host that leads to one of a container.
@@ -162,7 +166,7 @@ pub(super) fn forget_ports(
 
 /// Deletes the entries, all found in one listing, and returns how many there were.
 pub(super) fn forget(socket: &mut Nfnl, flows: &[Flows]) -> io::Result<usize> {
-    let Some(first) = flows.first().map(|f| f.family()) else {
+    let Some(first) = flows.first().map(Flows::family) else {
         return Ok(0);
     };
     let alike = flows.iter().all(|f| f.family() == first);

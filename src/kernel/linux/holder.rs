@@ -8,7 +8,7 @@
 use super::observe::failed;
 use super::{Linux, reading};
 use crate::kernel::Error;
-use crate::plan::{Place, Table};
+use crate::plan::{Names, Place, Table};
 
 /// Whose the objects are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,18 @@ impl Linux {
             true => Holder::Us,
             false => Holder::Another,
         })
+    }
+
+    /// Whether another root's world uses the host's way out, too.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has_neighbours(&mut self) -> Result<bool, Error> {
+        let own = self.names.way_out();
+        let nft = self.nft(&Place::Host)?;
+        let all = nft.names(nft.table(Table::WayOut).0);
+        let all = all.map_err(reading("whose the tables are"))?;
+        Ok(all.iter().any(|name| *name != own && Names::is_way_out(name)))
     }
 
     /// What an interface that is made at a place has as its alias.

@@ -188,6 +188,17 @@ impl Nft {
         found.ok_or_else(|| io::Error::other("the kernel told no ruleset generation"))
     }
 
+    /// The names of all tables of a family, whosever they are.
+    pub fn names(&mut self, family: u8) -> io::Result<Vec<String>> {
+        self.socket.dump(
+            |buffer: &mut Buffer, seq, flags| {
+                let open = buffer.message(kind(MSG_GETTABLE), flags, seq, family, 0);
+                buffer.end_message(&open);
+            },
+            |m, found| found.extend(find(m.attributes(), TABLE).map(text)),
+        )
+    }
+
     /// The rules in each chain of a table; `None` when the table is missing or dormant.
     pub fn chains(&mut self, table: Table) -> io::Result<Option<BTreeMap<String, usize>>> {
         let (family, name) = self.table(table);

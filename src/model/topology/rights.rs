@@ -47,25 +47,25 @@ pub fn resources(node: &Node, s: &mut Settings) -> Result<(), Fault> {
         let mut inner = node.fields("`limits`")?;
         if let Some(node) = inner.take("memory") {
             let bytes = size(node, "`memory`")?;
-            agree(node, "mem_limit", s.memory.replace(bytes), bytes)?;
+            agree(node, "mem_limit", s.memory.replace(bytes), &bytes)?;
         }
         if let Some(node) = inner.take("cpus") {
             let number = cpus(node)?;
-            agree(node, "cpus", s.cpus.replace(number), number)?;
+            agree(node, "cpus", s.cpus.replace(number), &number)?;
         }
         if let Some(node) = inner.take("pids")
             && let Some(number) = pids(node, "`pids`")?
         {
-            agree(node, "pids_limit", s.pids.replace(number), number)?;
+            agree(node, "pids_limit", s.pids.replace(number), &number)?;
         }
         inner.finish_extensible()?;
     }
     fields.finish_extensible()
 }
 
-fn agree<T: PartialEq>(node: &Node, key: &str, before: Option<T>, now: T) -> Result<(), Fault> {
+fn agree<T: PartialEq>(node: &Node, key: &str, before: Option<T>, now: &T) -> Result<(), Fault> {
     match before {
-        Some(before) if before != now => Err(node.fault(format!(
+        Some(before) if before != *now => Err(node.fault(format!(
             "`{key}` and `deploy.resources.limits` say different things"
         ))),
         _ => Ok(()),

@@ -9,6 +9,7 @@ mod freeze;
 mod hierarchy;
 mod measure;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -280,12 +281,38 @@ pub(super) fn remove(id: &str, patience: Duration) -> Result<()> {
 }
 
 fn existing(id: &str) -> Vec<PathBuf> {
+    let of = parents().into_iter().map(|parent| parent.join(id));
+    of.filter(|dir| dir.is_dir()).collect()
+}
+
+/// Where our groups are, in each hierarchy.
+fn parents() -> Vec<PathBuf> {
     let found = Hierarchies::of_this_machine();
     let roots = found.v2.iter().chain(found.v1.values());
-    let mut list: Vec<PathBuf> = roots
-        .map(|root| root.join(PARENT).join(id))
-        .filter(|dir| dir.is_dir())
-        .collect();
+    let mut list: Vec<PathBuf> = roots.map(|root| root.join(PARENT)).collect();
     list.dedup();
     list
+}
+
+/// An empty group may be one that somebody is about to start a container in.
+const STARTING: Duration = Duration::from_mins(1);
+
+/// Removes empty groups of containers that `keep` does not know, of whatever world: whose processes ended
+/// with their namespaces has nobody to tidy up after it. How many containers had some.
+pub(super) fn remove_deserted(keep: &dyn Fn(&str) -> bool) -> usize {
+    let mut removed = BTreeSet::new();
+    for parent in parents() {
+        for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = name.len() == 12 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            let age = entry.metadata().and_then(|meta| meta.modified());
+            let is_old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STARTING));
+            // The kernel refuses while a process or a group is in it.
+            if ours && is_old && !keep(&name) && fs::remove_dir(entry.path()).is_ok() {
+                removed.insert(name);
+            }
+        }
+        let _ = fs::remove_dir(&parent);
+    }
+    removed.len()
 }

@@ -129,22 +129,26 @@ fn packets_are_counted_and_flows_forgotten() {
         );
         assert_ne!(k.generation(&Place::Router).unwrap(), before);
         let (client, server) = (ip("169.254.1.2"), ip("169.254.1.1"));
-        let between = |proto, port| Flows::Between {
+        let between = |kept: &[&str]| Flows::Between {
             client,
             server,
-            proto,
-            port,
+            kept: kept.iter().map(|s| s.parse().unwrap()).collect(),
         };
         for flows in [
-            between(Some(6), None),
-            between(None, Some(98)),
+            between(&["80/tcp", "udp"]),
+            between(&["90-99/udp"]),
             Flows::Of(ip("10.9.0.2")),
             Flows::Of(ip("fd09::2")),
         ] {
-            assert_eq!(k.forget_flows(&Place::Router, &[flows]).unwrap(), 0, "{flows:?}");
+            assert_eq!(
+                k.forget_flows(&Place::Router, std::slice::from_ref(&flows))
+                    .unwrap(),
+                0,
+                "{flows:?}"
+            );
         }
         // Of both families and among others, in one listing.
-        let mixed = [Flows::Of(ip("fd09::2")), between(Some(17), Some(99))];
+        let mixed = [Flows::Of(ip("fd09::2")), between(&["98/udp", "99/tcp"])];
         assert_eq!(k.forget_flows(&Place::Router, &mixed).unwrap(), 1);
         assert_eq!(k.forget_flows(&Place::Router, &[Flows::Of(server)]).unwrap(), 0);
         assert_eq!(k.forget_flows(&Place::Router, &[]).unwrap(), 0);

@@ -137,7 +137,11 @@ fn what_is_broken_is_seen_and_repaired() {
         ("", "ip route flush table 1836318720"),
         ("", "ip link set mtup mtu 1400"),
         ("", "nft add element inet moat_out nets4 { 10.99.0.0/16 }"),
-        ("", "umount router"),
+        // The kernel takes the uplink along a moment later: what is seen until then is neither state.
+        (
+            "",
+            "umount router; for i in $(seq 500); do ip link show mtup >&- 2>&- || break; sleep 0.01; done",
+        ),
     ];
     apart_with(breakages, |dir, breakages| {
         make_sandbox(dir, 2);

@@ -501,7 +501,7 @@ fn from_a_registry(mode: Mode) {
     .expect("writes");
     let mut registry = Command::new("docker-registry");
     registry.arg("serve").arg(dir.join("registry.yml"));
-    let _registry = Running::start(&mut registry, "listening on");
+    let registry = Running::start(&mut registry, "listening on");
     let push = format!(
         "skopeo --insecure-policy copy --quiet --dest-tls-verify=false oci:{}:v3 docker://127.0.0.1:5055/lab/app:v3",
         made.join("oci").display()
@@ -511,12 +511,45 @@ fn from_a_registry(mode: Mode) {
         "{:?}",
         Ns::host().sh(&push)
     );
+    Ns::host().must(&push.replace("lab/app:v3", "lab/app:v2"));
     let name = "127.0.0.1:5055/lab/app:v3";
     // It speaks no TLS, and is not trusted unless somebody says so.
     let out = world.moat(&["image", "pull", name]);
     assert!(out.code == 2 && out.stderr.contains("--plain-http"), "{out:?}");
     assert_eq!(kept("room"), [""; 0]);
     world.ok(&["image", "pull", name, "--plain-http"]);
+    assert_eq!(says(&world, name, "cat /etc/changed"), "second\n");
+    // Again, and by another tag: what is kept is not fetched. The registry writes down what is.
+    let fetched = || {
+        let asks = |l: &&str| l.contains("http.request.method=GET") && l.contains("/blobs/");
+        registry.text().lines().filter(asks).count()
+    };
+    let first = fetched();
+    assert_eq!(first, 4, "three layers and the configuration");
+    world.ok(&["image", "pull", name, "--plain-http"]);
+    assert!(
+        until(Duration::from_secs(5), || fetched() == first + 1),
+        "{}",
+        fetched()
+    );
+    world.ok(&["image", "pull", "127.0.0.1:5055/lab/app:v2", "--plain-http"]);
+    assert!(
+        until(Duration::from_secs(5), || fetched() == first + 2),
+        "{}",
+        fetched()
+    );
+    assert_eq!(
+        says(&world, "127.0.0.1:5055/lab/app:v2", "cat /etc/changed"),
+        "second\n"
+    );
+    // With the layers gone it is.
+    world.ok(&["image", "rm", name, "127.0.0.1:5055/lab/app:v2"]);
+    world.ok(&["image", "pull", name, "--plain-http"]);
+    assert!(
+        until(Duration::from_secs(5), || fetched() == first + 2 + 4),
+        "{}",
+        fetched()
+    );
     assert_eq!(says(&world, name, "cat /etc/changed"), "second\n");
     let out = world.moat(&["image", "pull", "127.0.0.1:5055/lab/none", "--plain-http"]);
     assert!(out.code == 2 && out.stderr.contains("skopeo: "), "{out:?}");

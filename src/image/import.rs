@@ -120,6 +120,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn image(&mut self, bundle: &Bundle, one: Described, name: ImageName) -> Result<Read> {
         let (mut devices, mut unowned, mut layers) = (0, 0, Vec::new());
+        let known = self.library.files()?;
+        let mut files = Vec::new();
         let count = one.layers.len();
         for (at, layer) in one.layers.iter().enumerate() {
             let step = Progress {
@@ -131,6 +133,9 @@ impl Reader<'_> {
             };
             let there = self.library.layer_dir(&layer.diff).exists()
                 || self.room.path().join(layer.diff.hex()).exists();
+            let pair = layer.digest.clone().map(|file| (file, layer.diff.clone()));
+            // What is there already is not read, and its file not believed to hold it.
+            files.extend(pair.filter(|pair| !there || known.contains(pair)));
             if there {
                 (self.tell)(Progress { kept: true, ..step });
             } else {
@@ -153,6 +158,7 @@ impl Reader<'_> {
             layers,
             architecture: one.architecture,
             created: one.created,
+            files,
             imported: self.now,
             defaults: one.defaults,
         };
@@ -203,6 +209,7 @@ impl Reader<'_> {
             layers,
             architecture: architecture().to_owned(),
             created: None,
+            files: vec![],
             imported: self.now,
             defaults: Defaults::default(),
         };

@@ -42,6 +42,10 @@ pub struct Image {
     pub size: u64,
     pub architecture: String,
     pub created: Option<String>,
+    /// Of layers that came as files with a digest: that of the file, and that of the tar in it. Both were seen
+    /// to be right.
+    #[serde(default)]
+    pub files: Vec<(Digest, Digest)>,
     /// Seconds since 1970.
     pub imported: u64,
     pub defaults: Defaults,
@@ -186,6 +190,18 @@ impl Library {
         }
         found.sort_by(|a: &Image, b: &Image| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// The files whose layers are here, with these.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn files(&self) -> Result<Vec<(Digest, Digest)>> {
+        let mut all: Vec<(Digest, Digest)> = self.images()?.into_iter().flat_map(|i| i.files).collect();
+        all.sort();
+        all.dedup();
+        all.retain(|(_, layer)| self.layer_dir(layer).exists());
+        Ok(all)
     }
 
     /// The image of a name, or whose id begins so.

@@ -3,11 +3,13 @@
 //! No TLS stack and no client of registries is part of this binary: see `docs/adr/0015`. What skopeo brings is
 //! an OCI layout in the room, verified again when it is read.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::error::{Error, Result};
 use super::library::Room;
+use super::stream::Digest;
 use crate::model::ImageName;
 
 /// How to talk to the registry.
@@ -18,13 +20,26 @@ pub enum Registry {
     Plain,
 }
 
-/// Brings the image into a layout in the room.
+/// Brings the image into a layout in the room, but for the files of layers that are `kept`: these are empty
+/// there, because skopeo fetches no file that the layout has.
 ///
 /// # Errors
 /// There is no skopeo, or what it says.
 #[allow(clippy::disallowed_methods)] // the one place that starts skopeo
-pub fn fetch(room: &Room, name: &ImageName, how: Registry, show: bool) -> Result<PathBuf> {
+pub fn fetch(
+    room: &Room,
+    name: &ImageName,
+    how: Registry,
+    kept: &[(Digest, Digest)],
+    show: bool,
+) -> Result<PathBuf> {
     let layout = room.path().join("layout");
+    let blobs = layout.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|source| Error::path("creating", &blobs, source))?;
+    for (file, _) in kept {
+        let path = blobs.join(file.hex());
+        File::create(&path).map_err(|source| Error::path("creating", &path, source))?;
+    }
     let mut command = Command::new("skopeo");
     if !has_policy() {
         // Without any, skopeo refuses everything; one that is there is kept to.

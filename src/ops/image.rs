@@ -77,11 +77,18 @@ pub fn pull(
     tell: &Teller,
 ) -> Result<Vec<Brought>> {
     let library = open(place)?;
-    let room = library.room()?;
-    let fetched = image::fetch(&room, name, how, show).map_err(Error::from);
-    fetched
-        .and_then(|layout| bring(place, &library, &room, &layout, Some(name), tell))
-        .map_err(|e| e.while_doing(format!("pull `{}`", name.short())))
+    let attempt = |kept: &[(Digest, Digest)]| {
+        let room = library.room()?;
+        let layout = image::fetch(&room, name, how, kept, show)?;
+        bring(place, &library, &room, &layout, Some(name), tell)
+    };
+    let kept = library.files()?;
+    let done = match attempt(&kept) {
+        // Another command removed a layer meanwhile.
+        Err(_) if !kept.iter().all(|(_, layer)| library.layer_dir(layer).exists()) => attempt(&[]),
+        done => done,
+    };
+    done.map_err(|e| e.while_doing(format!("pull `{}`", name.short())))
 }
 
 fn bring(

@@ -25,9 +25,7 @@ pub fn containers(p: &Printer, all: &[list::View]) -> i32 {
             vec![
                 c.name.to_string(),
                 status,
-                c.net
-                    .as_ref()
-                    .map_or_else(|| "none".to_owned(), ToString::to_string),
+                net(c),
                 c.ips
                     .iter()
                     .map(|ip| ip.split('/').next().unwrap_or_default())
@@ -39,6 +37,14 @@ pub fn containers(p: &Printer, all: &[list::View]) -> i32 {
         .collect();
     p.table(&["NAME", "STATUS", "NET", "ADDRESSES", "PORTS"], &rows);
     0
+}
+
+/// One that has ended is on no network, whichever it was on.
+fn net(c: &list::View) -> String {
+    let without = if c.status == "exited" { "" } else { "none" };
+    c.net
+        .as_ref()
+        .map_or_else(|| without.to_owned(), ToString::to_string)
 }
 
 /// `running`, `exited (3)`, and what else there is to say of it.

@@ -146,7 +146,7 @@ pub struct Link {
     pub from: End,
     pub to: End,
     pub service: Service,
-    /// Seconds since 1970, UTC.
+    /// Seconds since the boot.
     pub expires: Option<u64>,
 }
 

@@ -258,7 +258,7 @@ impl Moat {
     /// # Errors
     /// When the store cannot be read.
     pub fn who_names(&mut self, name: &Name) -> Result<Vec<Name>> {
-        let (world, _) = self.store.around(&[name], super::context::now())?;
+        let (world, _) = self.store.around(&[name], super::context::clock())?;
         let Some(e) = world.endpoints.get(name) else {
             return Ok(vec![]);
         };

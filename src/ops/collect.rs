@@ -51,13 +51,16 @@ impl Census {
 }
 
 /// Whether the namespace of an attachment is still at its path: the recorded one, if the record
-/// says which.
+/// says which. One that cannot be looked at counts as there.
 pub(super) fn lives(a: &Attachment) -> bool {
     let record: serde_json::Value = serde_json::from_str(&a.record).unwrap_or_default();
     let recorded = record["cookie"].as_str();
     let path = a.netns.as_deref().map(Path::new);
-    let found = path.and_then(|p| cookie_of(p).ok().flatten());
-    found.is_some_and(|found| recorded.is_none_or(|c| c == found))
+    match path.map(cookie_of) {
+        None | Some(Ok(None)) => false,
+        Some(Ok(Some(found))) => recorded.is_none_or(|c| c == found),
+        Some(Err(_)) => true,
+    }
 }
 
 impl Moat {

@@ -60,7 +60,7 @@ impl Moat {
             return Err(Error::NotRoot);
         }
         let boot = store::boot_id()?;
-        let cookie = netns_cookie();
+        let cookie = netns_cookie()?;
         make_dir(&place.root)?;
         let root = place.root.canonicalize().map_err(|e| state(&place.root, e))?;
         let dir = root.join(&cookie);
@@ -69,7 +69,7 @@ impl Moat {
         mark_namespace(&dir)?;
         let names = names_of(&root);
         let mut store = Store::open(&dir, &boot)?;
-        store.note_changes_of(super::audit::who().to_string())?;
+        store.note_changes_of(super::audit::who().to_string());
         let mut kernel = Linux::new(names.clone(), dir.join("router"))?;
         let data = place.data.join(data_name(&boot, &names, &cookie));
         let traces = [dir.join("router"), dir.join("containers"), data.join("layers")];
@@ -79,7 +79,7 @@ impl Moat {
             store.intend("begin anew where a world was", 0, 0)?;
         }
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        let me = (pid, crate::sandbox::start_time(pid).unwrap_or_default());
+        let me = (pid, crate::sandbox::start_time(pid)?);
         let (host_routes, mtu) = (vec![], 1500);
         Ok(Self {
             locks: Locks::new(&dir),
@@ -169,7 +169,7 @@ impl Moat {
     /// # Errors
     /// When the store or the kernel cannot be read.
     pub fn around(&mut self, containers: &[&crate::model::Name]) -> Result<World> {
-        let mut world = self.store.around(containers, now())?.0;
+        let mut world = self.store.around(containers, clock())?.0;
         world.host = self.host_addresses()?;
         Ok(world)
     }
@@ -229,6 +229,19 @@ pub fn now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
+/// Seconds since the boot: what ends of links are counted in. Whoever sets the machine's clock ends no
+/// link early and opens none again, and the state lives no longer than the boot.
+#[must_use]
+pub fn clock() -> u64 {
+    crate::kernel::linux::clock::since_boot().as_secs()
+}
+
+/// A time of [`clock`] in seconds since 1970, by the machine's clock as it is now.
+#[must_use]
+pub fn date(at: u64) -> u64 {
+    (now() + at).saturating_sub(clock())
+}
+
 pub(super) fn state(path: &Path, source: std::io::Error) -> Error {
     Error::State {
         path: path.display().to_string(),
@@ -247,11 +260,17 @@ pub(super) fn make_dir(path: &Path) -> Result<()> {
 
 /// What tells one network namespace from every other of this boot: the kernel never gives a
 /// cookie twice (`SO_NETNS_COOKIE`, socket(7)); before Linux 5.14, the inode number.
-pub(super) fn netns_cookie() -> String {
-    crate::kernel::linux::netns_cookie().unwrap_or_else(|| {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::metadata("/proc/self/ns/net").map_or_else(|_| "0".to_owned(), |m| format!("i{}", m.ino()))
-    })
+///
+/// # Errors
+/// When the kernel cannot be asked: another number would be another world.
+pub(super) fn netns_cookie() -> Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let path = Path::new("/proc/self/ns/net");
+    let cookie = crate::kernel::linux::netns_cookie().map_err(|e| state(path, e))?;
+    match cookie {
+        Some(cookie) => Ok(cookie),
+        None => Ok(format!("i{}", path.metadata().map_err(|e| state(path, e))?.ino())),
+    }
 }
 
 /// The directory of a world's layers: two roots may share one place for data.
@@ -288,7 +307,7 @@ fn holds_objects(store: &Store, kernel: &mut Linux, names: &Names, root: &Path) 
 
 /// Moves a database that cannot be read out of the way. Where it is then.
 pub(super) fn set_aside(place: &Where) -> Result<PathBuf> {
-    let dir = place.root.join(netns_cookie());
+    let dir = place.root.join(netns_cookie()?);
     let _lock = Locks::new(&dir).exclusive()?;
     let path = dir.join("state.db");
     // A second one in the same second gets a name of its own: nothing is overwritten.

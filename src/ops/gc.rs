@@ -15,6 +15,7 @@ use crate::store;
 pub fn old_worlds(place: &Where) -> Result<usize> {
     let boot = store::boot_id()?;
     let living = living_namespaces();
+    let cookie = netns_cookie()?;
     let mut removed = 0;
     for entry in std::fs::read_dir(&place.root).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -24,7 +25,7 @@ pub fn old_worlds(place: &Where) -> Result<usize> {
         };
         let other_boot = read("boot").is_some_and(|b| b != boot);
         let gone = living.as_ref().is_some_and(|l| !l.contains(&inode));
-        if entry.file_name().to_str() != Some(&netns_cookie()) && (other_boot || gone) {
+        if entry.file_name().to_str() != Some(&cookie) && (other_boot || gone) {
             end_containers(&path);
             let router = path.join("router");
             crate::kernel::linux::release_namespace(&router).map_err(|e| state(&router, e))?;
@@ -72,17 +73,30 @@ fn living_namespaces() -> Option<BTreeSet<u64>> {
         .ok()?
         .flatten()
     {
-        if let Ok(m) = std::fs::metadata(entry.path().join("ns/net")) {
-            found.insert(m.ino());
+        let read = |name: &str| entry.path().join(name).metadata().map(|m| m.ino());
+        if let Some(net) = unless_gone(read("ns/net"))? {
+            found.insert(net);
         }
-        if let Ok(m) = std::fs::metadata(entry.path().join("ns/mnt"))
-            && looked.insert(m.ino())
-        {
-            let text = std::fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
-            found.extend(mounted(&text));
+        if unless_gone(read("ns/mnt"))?.is_some_and(|mnt| looked.insert(mnt)) {
+            let text = std::fs::read_to_string(entry.path().join("mountinfo"));
+            found.extend(mounted(&unless_gone(text)?.unwrap_or_default()));
         }
     }
     Some(found)
+}
+
+/// What was read of a process, if it is still there. `None` when it cannot be told: then nothing may be
+/// called gone.
+#[allow(clippy::option_option)] // three answers: there, gone, unknown
+fn unless_gone<T>(read: std::io::Result<T>) -> Option<Option<T>> {
+    match read {
+        Ok(found) => Some(Some(found)),
+        Err(e) => matches!(
+            e.raw_os_error(),
+            Some(libc::ENOENT | libc::ESRCH | libc::EINVAL | libc::EACCES | libc::ENOTDIR)
+        )
+        .then_some(None),
+    }
 }
 
 /// The network namespaces in a mountinfo: the root of such a mount is `net:[INODE]`.

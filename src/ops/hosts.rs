@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::context::{Moat, now, state};
+use super::context::{Moat, clock, state};
 use super::error::Result;
 use crate::model::{End, Endpoint, Family, Name, World};
 use crate::plan::{Names, elements};
@@ -35,7 +35,7 @@ impl Moat {
                 let path = theirs
                     .clone()
                     .unwrap_or_else(|| dir.join("containers").join(&c.id).join("hosts"));
-                let (world, _) = store.around(&[name], now())?;
+                let (world, _) = store.around(&[name], clock())?;
                 let Some(e) = world.endpoints.get(name) else {
                     continue;
                 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::context::{Moat, Where, now};
+use super::context::{Moat, Where, clock, date};
 use super::error::{Error, Result};
 use super::fault;
 use crate::kernel::linux::Flows;
@@ -38,7 +38,7 @@ pub struct View {
 
 impl Request {
     fn links(&self) -> Result<Vec<Link>> {
-        let expires = self.lasting.map(|d| now() + d);
+        let expires = self.lasting.map(|d| clock() + d);
         let link = |from: &End, to: &End| Link {
             from: from.clone(),
             to: to.clone(),
@@ -279,7 +279,7 @@ fn remove_rows(s: &Store, from: &End, to: &End, service: Option<Service>) -> Res
 /// other links between the same ends still open: where only the server sends, its packets are answers
 /// as long as the flow is known.
 fn end_flows(moat: &mut Moat, from: &End, to: &End) -> Result<()> {
-    let (world, _) = moat.store.world(now())?;
+    let (world, _) = moat.store.world(clock())?;
     let mut flows: BTreeMap<Place, Vec<Flows>> = BTreeMap::new();
     for a in elements::ends(&world, from) {
         let Some(at) = world.networks.get(&a.network).map(desired::place) else {
@@ -485,7 +485,7 @@ fn row_view(link: &Link, packets: u64, bytes: u64) -> View {
         to: link.to.to_string(),
         port: link.service.ports().map(|p| p.to_string()),
         proto: link.service.proto(),
-        expires: link.expires.map(super::time::rfc3339),
+        expires: link.expires.map(|e| super::time::rfc3339(date(e))),
         packets,
         bytes,
     }

@@ -294,7 +294,7 @@ fn launch(
     let launched = sandbox::launch(&request.spec)?;
     let pid = launched.pid();
     fault::step("recording the process")?;
-    let started = sandbox::start_time(pid).unwrap_or_default();
+    let started = sandbox::start_time(pid)?;
     moat.store.write(|s| {
         s.set_process(name, pid, started)?;
         if network.is_some() {
@@ -331,7 +331,7 @@ fn plug_in(moat: &mut Moat, name: &Name) -> Result<()> {
 fn write_files(moat: &Moat, name: &Name, request: &Request, network: Option<&Network>) -> Result<()> {
     let dir = &request.spec.dir;
     let hostname = &request.spec.hostname;
-    let (world, _) = moat.store.around(&[name], now())?;
+    let (world, _) = moat.store.around(&[name], super::context::clock())?;
     let hosts = world.endpoints.get(name).map_or_else(
         || format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost\n"),
         |e| super::hosts::hosts_file(&moat.names, &world, e, hostname),

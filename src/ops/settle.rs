@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::context::{Moat, Where, now};
+use super::context::{Moat, Where, clock};
 use super::error::{Error, Result};
 use super::{fault, remove};
 use crate::kernel::{Kernel, Scope};
@@ -63,7 +63,7 @@ impl Moat {
                 return Ok(false);
             }
         }
-        if !self.store.expire_due(now())?.is_empty() {
+        if !self.store.expire_due(clock())?.is_empty() {
             return Ok(false);
         }
         if !self.classic_is_whole()? {
@@ -213,7 +213,7 @@ impl Moat {
         self.finish_dead_owners()?;
         self.finish_classic()?;
         super::fsck::remove_strays(self)?;
-        self.store.expire_links(now())?;
+        self.store.expire_links(clock())?;
         self.mend()?;
         for id in dead {
             self.store.finish(id)?;
@@ -306,7 +306,7 @@ impl Moat {
 
     /// What the world of networks should be: nothing while nobody uses it.
     fn wanted_world(&mut self) -> Result<State> {
-        let (mut world, sandboxes) = self.store.world(now())?;
+        let (mut world, sandboxes) = self.store.world(clock())?;
         if world.networks.is_empty() {
             return Ok(State::new());
         }
@@ -458,7 +458,7 @@ impl Moat {
     /// # Errors
     /// When store or kernel cannot be read.
     pub fn world(&mut self) -> Result<World> {
-        let mut world = self.store.world(now())?.0;
+        let mut world = self.store.world(clock())?.0;
         self.complete(&mut world)?;
         let beside = self.bystanders()?.into_iter();
         world.bystanders = beside.map(|b| (b.container.clone(), b)).collect();

@@ -38,7 +38,7 @@ pub enum Field {
     Class(u16),
 }
 
-/// When an element leaves its set by itself, in seconds since 1970. Two timed elements
+/// When an element leaves its set by itself, in seconds since the boot. Two timed elements
 /// with equal keys are the same element: the time left is not compared.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Expires(pub u64);

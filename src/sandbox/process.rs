@@ -16,28 +16,41 @@ use super::syscall;
 ///
 /// With a buffer of its own, since a listing asks this of every container: the file cannot tell its size, and
 /// is read in one piece or not at all.
-fn stat(pid: i32) -> Option<(u8, u64)> {
+fn stat(pid: i32) -> Result<(u8, u64)> {
     let mut buffer = [0; 1024];
-    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = file.read(&mut buffer).ok()?;
+    let path = format!("/proc/{pid}/stat");
+    let read = std::fs::File::open(&path).and_then(|mut file| file.read(&mut buffer));
+    let length = read.map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => Error::Gone { pid },
+        _ => Error::system(format!("reading {path}"), source),
+    })?;
+    fields(&buffer[..length]).ok_or(Error::Gone { pid })
+}
+
+fn fields(text: &[u8]) -> Option<(u8, u64)> {
     // The name in field 2 may hold blanks and parentheses: count from the last one.
-    let end = buffer[..length].iter().rposition(|b| *b == b')')?;
-    let rest = std::str::from_utf8(&buffer[end + 1..length]).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
+    let end = text.iter().rposition(|b| *b == b')')?;
+    let mut fields = std::str::from_utf8(&text[end + 1..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?.bytes().next()?;
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// When the process started, in clock ticks after boot.
-#[must_use]
-pub fn start_time(pid: i32) -> Option<u64> {
+///
+/// # Errors
+/// [`Error::Gone`], or it cannot be read, which says nothing about the process.
+pub fn start_time(pid: i32) -> Result<u64> {
     stat(pid).map(|(_, started)| started)
 }
 
-/// Whether this very process still runs; a zombie does not.
+/// Whether this very process still runs; a zombie does not. One that cannot be looked at, for want
+/// of descriptors or memory, counts as alive: nothing may be taken away because of that.
 #[must_use]
 pub fn is_alive(pid: i32, started: u64) -> bool {
-    stat(pid).is_some_and(|(state, since)| since == started && !matches!(state, b'Z' | b'X' | b'x'))
+    match stat(pid) {
+        Ok((state, since)) => since == started && !matches!(state, b'Z' | b'X' | b'x'),
+        Err(e) => !matches!(e, Error::Gone { .. }),
+    }
 }
 
 /// A pidfd of this very process.
@@ -48,7 +61,7 @@ pub(super) fn open(pid: i32, started: u64) -> Result<OwnedFd> {
     })?;
     // Checked after opening: from here on the descriptor names this process whatever becomes of the pid. One
     // that ended and was not reaped yet still has its pid, but is as good as gone.
-    let gone = start_time(pid) != Some(started) || wait_gone(pidfd.as_fd(), Duration::ZERO)?;
+    let gone = start_time(pid)? != started || wait_gone(pidfd.as_fd(), Duration::ZERO)?;
     if gone { Err(Error::Gone { pid }) } else { Ok(pidfd) }
 }
 

@@ -61,23 +61,13 @@ pub(super) const ELEMENT: Kind = Kind {
     state: "json",
 };
 
-/// Beside the tables of `schema.sql`: a moat that lacks it is not hindered.
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS changes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, who TEXT NOT NULL,
-    what TEXT NOT NULL, object TEXT NOT NULL, before TEXT, after TEXT)";
-
 /// How many changes wait at most; the oldest go then.
 const WAITING: i64 = 20_000;
 
 impl Store {
     /// From now on what this process changes is noted as this one's: a JSON object.
-    ///
-    /// # Errors
-    /// A database error.
-    pub fn note_changes_of(&mut self, who: String) -> Result<(), Error> {
-        self.run(TABLE, [])?;
+    pub fn note_changes_of(&mut self, who: String) {
         self.who = Some(who);
-        Ok(())
     }
 
     /// Does something to rows of this kind that meet a condition, and notes what that changed.

@@ -45,7 +45,16 @@ impl Error {
     pub fn is_broken(&self) -> bool {
         use rusqlite::ErrorCode as C;
         match self {
-            Self::Record { .. } | Self::Older { .. } => true,
+            Self::Record { .. }
+            | Self::Older { .. }
+            | Self::Database {
+                source:
+                    rusqlite::Error::InvalidColumnType(..)
+                    | rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::IntegralValueOutOfRange(..)
+                    | rusqlite::Error::Utf8Error(..),
+                ..
+            } => true,
             Self::Database { source, .. } => matches!(
                 source.sqlite_error_code(),
                 Some(C::NotADatabase | C::DatabaseCorrupt | C::CannotOpen | C::TypeMismatch | C::Unknown)

@@ -10,7 +10,7 @@ use super::Error;
 
 /// The number of what `schema.sql` says: another number with every change of it. State lives no
 /// longer than a boot, so another layout is refused instead of being converted.
-pub(super) const LAYOUT: i64 = 2;
+pub(super) const LAYOUT: i64 = 3;
 
 /// How long a process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,6 +102,22 @@ impl Store {
         Error::Record {
             path: self.path.display().to_string(),
             detail: detail.to_string(),
+        }
+    }
+
+    /// Whether the database is whole: its pages, and that no row names one that is missing.
+    ///
+    /// # Errors
+    /// [`Error::Record`] with what is wrong, or a database error.
+    pub fn verify(&self) -> Result<(), Error> {
+        let found: Vec<String> = self.rows("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+        if found != ["ok"] {
+            return Err(self.record(found.join("; ")));
+        }
+        let tables: Vec<String> = self.rows("PRAGMA foreign_key_check", [], |r| r.get(0))?;
+        match tables.first() {
+            Some(table) => Err(self.record(format!("a row of `{table}` names one that is missing"))),
+            None => Ok(()),
         }
     }
 

@@ -60,7 +60,7 @@ CREATE INDEX aliases_container ON aliases(container);
 CREATE TABLE links (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     from_end TEXT NOT NULL, to_end TEXT NOT NULL,
-    -- as it is written: `any`, `tcp`, `5432/tcp`
+    -- as it is written: `any`, `tcp`, `5432/tcp`; seconds since the boot
     service TEXT NOT NULL, expires INTEGER,
     -- the network whose configuration asks for it; it goes with that
     network TEXT,
@@ -91,3 +91,10 @@ CREATE TABLE elements (
     key TEXT NOT NULL, owner TEXT NOT NULL, json TEXT NOT NULL,
     PRIMARY KEY (key, owner)) WITHOUT ROWID;
 CREATE INDEX elements_owner ON elements(owner);
+-- What changed, until the audit log has it.
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,
+    -- who made it, as JSON
+    who TEXT NOT NULL,
+    -- link, port, network or element; which one; it before and after: absent where there was none
+    what TEXT NOT NULL, object TEXT NOT NULL, before TEXT, after TEXT);

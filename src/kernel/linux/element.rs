@@ -6,7 +6,7 @@
 //! several fields, one element with `KEY` and `KEY_END`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::wire::{Buffer, attributes, be32, be64, find};
 use crate::model::Mac;
@@ -121,8 +121,7 @@ fn put_key(buffer: &mut Buffer, kind: u16, bytes: &[u8]) {
 
 /// The milliseconds until then; `None` when it is over.
 pub(super) fn time_left(expires: Expires) -> Option<u64> {
-    let end = UNIX_EPOCH + Duration::from_secs(expires.0);
-    let left = end.duration_since(SystemTime::now()).ok()?;
+    let left = Duration::from_secs(expires.0).checked_sub(super::clock::since_boot())?;
     u64::try_from(left.as_millis()).ok().filter(|ms| *ms > 0)
 }
 

@@ -17,7 +17,8 @@ use crate::kernel::Error;
 /// When it cannot be entered.
 pub fn cookie_of(path: &Path) -> Result<Option<String>, Error> {
     let found = Namespace::open(path)
-        .and_then(|ns| ns.within(|| netns_cookie().unwrap_or_else(|| format!("i{}", ns.id.1))));
+        .and_then(|ns| Ok((ns.within(netns_cookie)??, ns.id.1)))
+        .map(|(cookie, inode)| cookie.unwrap_or_else(|| format!("i{inode}")));
     match found {
         Ok(cookie) => Ok(Some(cookie)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -27,18 +28,19 @@ pub fn cookie_of(path: &Path) -> Result<Option<String>, Error> {
 
 /// The number of the calling thread's network namespace: never given twice in a boot
 /// (`SO_NETNS_COOKIE`, Linux 5.14). `None` where the kernel has none.
-#[must_use]
-pub fn netns_cookie() -> Option<String> {
+///
+/// # Errors
+/// When it cannot be asked, for want of descriptors for example.
+pub fn netns_cookie() -> io::Result<Option<String>> {
     const SO_NETNS_COOKIE: libc::c_int = 71;
     let fd = socket(
         AddressFamily::Unix,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC,
         None,
-    )
-    .ok()?;
+    )?;
     let mut cookie = 0_u64;
-    let mut size = libc::socklen_t::try_from(size_of::<u64>()).ok()?;
+    let mut size = size_of::<u64>() as libc::socklen_t;
     // SAFETY: the pointers are to locals of the sizes that are told.
     let done = unsafe {
         libc::getsockopt(
@@ -49,5 +51,11 @@ pub fn netns_cookie() -> Option<String> {
             &raw mut size,
         )
     };
-    (done == 0).then(|| cookie.to_string())
+    if done == 0 {
+        return Ok(Some(cookie.to_string()));
+    }
+    match io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(None),
+        e => Err(e),
+    }
 }

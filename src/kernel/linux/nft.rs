@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::change::ElementMessage;
 use super::element::{self, Raw};
@@ -301,8 +300,5 @@ fn matches(raw: &Raw, wanted: &Element) -> bool {
 }
 
 fn from_now(left: u64) -> Expires {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    Expires(now + left.div_ceil(1000))
+    Expires(super::clock::since_boot().as_secs() + left.div_ceil(1000))
 }

@@ -69,7 +69,14 @@ impl Moat {
     fn audited(&self, change: &Change) -> Value {
         // What is no JSON stays a text.
         let read = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
-        let side = |text: &Option<String>| text.as_deref().map_or(Value::Null, read);
+        let side = |text: &Option<String>| {
+            let mut value = text.as_deref().map_or(Value::Null, read);
+            // A reader of the log knows dates, and nothing of boots.
+            if let Some(end) = value["expires"].as_u64() {
+                value["expires"] = super::time::rfc3339(super::context::date(end)).into();
+            }
+            value
+        };
         let world = self.data.file_name().unwrap_or_default().to_string_lossy();
         let mut record = json!({
             "time": super::time::rfc3339(change.at),

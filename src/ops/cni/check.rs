@@ -61,7 +61,7 @@ fn look(place: &Where, id: &Id, expected: &Expected) -> Result<()> {
             let renderer = Renderer {
                 names: &moat.names,
                 router: &router,
-                now: crate::ops::context::now(),
+                now: crate::ops::context::clock(),
             };
             let what = renderer.step(&Step::Add(object)).join("; ");
             return Err(refused(format!("missing: {what}"), HINT));

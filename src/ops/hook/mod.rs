@@ -90,7 +90,7 @@ fn attach(place: &Where, state: &State, name: &Name) -> Result<Done> {
     }
     classic::portmap::check_free(&mut moat, &wishes.ports)?;
     publish::check_free(&wishes.ports)?;
-    let started = sandbox::start_time(pid).ok_or_else(|| gone(pid))?;
+    let started = sandbox::start_time(pid).map_err(|_| gone(pid))?;
     start(&mut moat, &request(state, wishes, netns, (pid, started)))?;
     Ok(Done::Attached { name: name.clone() })
 }

@@ -390,8 +390,7 @@ fn classic() -> State {
 }
 
 fn later(seconds: u64) -> Expires {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    Expires(now + seconds)
+    Expires(super::clock::since_boot().as_secs() + seconds)
 }
 
 fn apply(linux: &mut Linux, plan: &Plan) {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::apply::{failed, ignore};
 use super::links::{self, Peer};
 use super::namespace::Namespace;
+use super::read::Iface;
 use super::{Linux, VANISHING};
 use crate::kernel::Error;
 use crate::model::Mac;
@@ -50,6 +51,9 @@ impl Linux {
             let rtnl = self.rtnl(pair.at)?;
             if rtnl.link(pair.outer).map_err(failed(step))?.is_some() {
                 ignore(links::remove(rtnl, pair.outer), &[libc::ENODEV]).map_err(failed(step))?;
+            } else if self.is_orphan(pair)? {
+                let rtnl = self.rtnl(pair.there)?;
+                ignore(links::remove(rtnl, pair.inner), &[libc::ENODEV]).map_err(failed(step))?;
             } else {
                 thread::sleep(POLL);
             }
@@ -71,6 +75,17 @@ impl Linux {
         let outer = self.one(pair.at, pair.outer)?.into_values().next();
         let inner = self.one(pair.there, pair.inner)?.into_values().next();
         Ok(outer.zip(inner).is_some_and(|(o, i)| o.is_peer_of(&i)))
+    }
+
+    /// Whether the inner end is ours by its MAC, or by its place, and somebody renamed the outer one:
+    /// both go together.
+    fn is_orphan(&mut self, pair: &Pair<'_>) -> Result<bool, Error> {
+        let inner = self.one(pair.there, pair.inner)?.into_values().next();
+        let own = |found: &Iface| match pair.mac {
+            Some(mac) => found.mac == Some(mac),
+            None => *pair.there == Place::Router,
+        };
+        Ok(inner.is_some_and(|found| found.peer.is_some() && own(&found)))
     }
 
     fn make_pair(&mut self, pair: &Pair<'_>, step: &Step) -> Result<(), Error> {

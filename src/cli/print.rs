@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use serde::Serialize;
 
@@ -40,13 +41,13 @@ impl Printer {
     /// A line of data.
     #[allow(clippy::unused_self)] // called as `p.say` is: where a line goes is the printer's matter
     pub fn line(&self, text: impl AsRef<str>) {
-        write(&mut std::io::stdout().lock(), text.as_ref());
+        let _ = write(&mut std::io::stdout().lock(), text.as_ref()).map_err(|e| note(&e));
     }
 
     /// A line of talk; not with `-q`.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            write(&mut std::io::stderr().lock(), text.as_ref());
+            let _ = write(&mut std::io::stderr().lock(), text.as_ref());
         }
     }
 
@@ -60,15 +61,15 @@ impl Printer {
     /// An error in up to three lines: what failed, what was undone, what to do.
     pub fn error(&self, e: &Error) {
         let mut err = std::io::stderr().lock();
-        write(
+        let _ = write(
             &mut err,
             &format!("{} {e}", self.paint_for(err_is_terminal(), Look::Bad, "error:")),
         );
         if let Some(note) = e.note() {
-            write(&mut err, &format!("note: {note}"));
+            let _ = write(&mut err, &format!("note: {note}"));
         }
         if let Some(hint) = e.hint() {
-            write(&mut err, &format!("hint: {hint}"));
+            let _ = write(&mut err, &format!("hint: {hint}"));
         }
     }
 
@@ -166,12 +167,30 @@ fn err_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// A reader that went away is no error of ours.
 /// A line of talk before anybody knows how to print.
 pub fn talk(text: &str) {
-    write(&mut std::io::stderr().lock(), text);
+    let _ = write(&mut std::io::stderr().lock(), text);
 }
 
-fn write(to: &mut impl Write, text: &str) {
-    let _ = to.write_all(text.as_bytes()).and_then(|()| to.write_all(b"\n"));
+/// Why an answer did not get to where it should, if it did not. A reader that went away is no
+/// error of ours.
+#[must_use]
+pub fn unwritten() -> Option<std::io::Error> {
+    let _ = std::io::stdout().flush().map_err(|e| note(&e));
+    let code = UNWRITTEN.load(Ordering::Relaxed);
+    (code != 0).then(|| std::io::Error::from_raw_os_error(code))
+}
+
+/// The error of the first line of data that could not be written.
+static UNWRITTEN: AtomicI32 = AtomicI32::new(0);
+
+fn note(e: &std::io::Error) {
+    let gone = [std::io::ErrorKind::BrokenPipe].contains(&e.kind());
+    if let Some(code) = e.raw_os_error().filter(|_| !gone) {
+        let _ = UNWRITTEN.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+fn write(to: &mut impl Write, text: &str) -> std::io::Result<()> {
+    to.write_all(text.as_bytes()).and_then(|()| to.write_all(b"\n"))
 }

@@ -15,9 +15,9 @@ pub fn run(place: &Where, follow: bool, tail: Option<usize>, p: &Printer) -> Res
     let mut log = ops::audit::audit(place)?;
     let path = place.data.join("audit.log").display().to_string();
     let mut read = || {
-        let fail = |source| Error::State {
-            path: path.clone(),
-            source,
+        let fail = |e: std::io::Error| Error::Refused {
+            what: format!("the audit log {path}: {e}"),
+            hint: "MOAT_DATA names another data directory".into(),
         };
         log.records().map_err(fail)
     };

@@ -22,7 +22,7 @@ Answers:
   why, reach, graph, flows  Whether a flow may pass, and why; the matrix; a picture; as it happens
   policy                    Test Kubernetes network policies without a cluster, and explain them
   doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
-  audit                     Who changed which link, port map or network, and when
+  audit, watch              Who changed which link, port map or network; notice and mend at once
 
   lab                       All of this without root, in a world that goes with its command
   help                      `moat help COMMAND` says more of each";

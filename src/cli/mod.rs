@@ -20,6 +20,7 @@ mod show;
 mod stats;
 mod topology;
 mod usage;
+mod watch;
 
 use std::time::Duration;
 
@@ -99,6 +100,13 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> i32 {
     } else {
         dispatch(&place, cli, &printer)
     };
+    let done = done.and_then(|code| match print::unwritten() {
+        Some(e) => Err(ops::Error::Refused {
+            what: format!("the answer could not be written to standard output: {e}"),
+            hint: "is the disk full that it goes to? `df` tells".into(),
+        }),
+        None => Ok(code),
+    });
     let code = match done {
         Ok(code) => code,
         Err(e) => {
@@ -266,6 +274,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
         Command::Up(args) => topology::up(place, args, dry, p),
         Command::Down(args) => topology::down(place, args, dry, p),
         Command::Audit { follow, tail } => audit::run(place, follow, tail, p),
+        Command::Watch { heal } => watch::run(place, heal, p),
         Command::Doctor => Ok(show::checks(p, &ops::doctor::doctor(place))),
         Command::Fsck { fix } => Ok(show::report(p, &ops::fsck::fsck(place, fix && !dry)?)),
         Command::Gc => {

@@ -40,6 +40,15 @@ pub fn fsck(place: &Where, fix: bool) -> Result<Report> {
 fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
     let mut moat = Moat::open(place)?;
     moat.exclude()?;
+    moat.store.verify()?;
+    look(&mut moat, fix, report)
+}
+
+/// Looks at a world, and with `fix` mends it. Needs the exclusive lock.
+///
+/// # Errors
+/// When store or kernel cannot be read, or a difference not be mended.
+pub(super) fn look(moat: &mut Moat, fix: bool, report: &mut Report) -> Result<()> {
     for (_, pid, started, what) in moat.store.intents()? {
         if !sandbox::is_alive(pid, started) {
             report
@@ -57,17 +66,17 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
             deserted.push(c);
         }
     }
-    report.findings.extend(stray_files(&moat)?);
-    let mut stuck = note_ends(&mut moat)?;
-    let mut plan = difference(&mut moat)?;
+    report.findings.extend(stray_files(moat)?);
+    let mut stuck = note_ends(moat)?;
+    let mut plan = difference(moat)?;
     // Containers end while one looks, and ports of those that did are still on their way out.
     for _ in 0..20 {
         if plan.is_empty() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
-        stuck = note_ends(&mut moat)?;
-        plan = difference(&mut moat)?;
+        stuck = note_ends(moat)?;
+        plan = difference(moat)?;
     }
     report.findings.extend(stuck);
     let names = moat.names.clone();
@@ -75,7 +84,7 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
     let renderer = Renderer {
         names: &names,
         router: &router,
-        now: context::now(),
+        now: context::clock(),
     };
     for step in &plan.0 {
         let what = renderer.step(&Step::Add(step.object().clone())).join("; ");
@@ -88,9 +97,9 @@ fn examine(place: &Where, fix: bool, report: &mut Report) -> Result<()> {
         moat.heal()?;
         moat.share()?;
         for c in &deserted {
-            remove::remove(&mut moat, c, true)?;
+            remove::remove(moat, c, true)?;
         }
-        remove::sweep(&mut moat)?;
+        remove::sweep(moat)?;
         report.fixed = true;
     }
     Ok(())

@@ -39,6 +39,7 @@ mod settle;
 pub mod stats;
 pub mod time;
 pub mod topology;
+pub mod watch;
 pub mod why;
 
 pub use crate::plan::Plan;
@@ -62,7 +63,7 @@ pub fn plan_text(place: &Where, plan: &Plan, verbose: bool) -> Result<String> {
     let renderer = crate::plan::text::Renderer {
         names: &moat.names,
         router: &router,
-        now: context::now(),
+        now: context::clock(),
     };
     Ok(if verbose {
         renderer.verbose(plan)

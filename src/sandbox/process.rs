@@ -30,7 +30,9 @@ fn stat(pid: i32) -> Result<(u8, u64)> {
 fn fields(text: &[u8]) -> Option<(u8, u64)> {
     // The name in field 2 may hold blanks and parentheses: count from the last one.
     let end = text.iter().rposition(|b| *b == b')')?;
-    let mut fields = std::str::from_utf8(&text[end + 1..]).ok()?.split_ascii_whitespace();
+    let mut fields = std::str::from_utf8(&text[end + 1..])
+        .ok()?
+        .split_ascii_whitespace();
     let state = fields.next()?.bytes().next()?;
     Some((state, fields.nth(18)?.parse().ok()?))
 }

@@ -326,6 +326,13 @@ pub enum Command {
         #[arg(long)]
         fix: bool,
     },
+    /// Say when something differs from what is recorded, as soon as the kernel tells
+    #[command(after_help = "Examples:\n  moat watch\n  moat watch --heal")]
+    Watch {
+        /// Mend it at once
+        #[arg(long)]
+        heal: bool,
+    },
     Hook(Hook),
     Lab(Lab),
     /// Remove what nobody owns any more

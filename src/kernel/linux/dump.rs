@@ -10,7 +10,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::RouteMessage;
-use netlink_packet_route::rule::RuleMessage;
+use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::read::{self, Ifaces};
@@ -18,6 +18,15 @@ use super::rtnl::Rtnl;
 use crate::plan::{Names, Object, Place};
 
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+
+/// A routing rule of somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherRule {
+    /// 4 or 6.
+    pub family: u8,
+    pub priority: u32,
+    pub table: u32,
+}
 
 impl Rtnl {
     pub fn ifaces(&mut self) -> io::Result<Ifaces> {
@@ -115,6 +124,36 @@ impl Rtnl {
                         _ => None,
                     }),
             );
+        }
+        Ok(out)
+    }
+
+    /// The rules of both families that are not of this world.
+    pub fn other_rules(&mut self, names: &Names) -> io::Result<Vec<OtherRule>> {
+        let mut out = Vec::new();
+        for (family, number) in FAMILIES.into_iter().zip([4, 6]) {
+            let mut message = RuleMessage::default();
+            message.header.family = family;
+            let all = self.dump(&Message::GetRule(message))?;
+            let others = all.iter().filter_map(|m| match m {
+                Message::NewRule(r) if read::rule(&Place::Host, names, r).is_none() => Some(r),
+                _ => None,
+            });
+            out.extend(others.map(|r| {
+                let mut rule = OtherRule {
+                    family: number,
+                    priority: 0,
+                    table: r.header.table.into(),
+                };
+                for attribute in &r.attributes {
+                    match attribute {
+                        RuleAttribute::Priority(n) => rule.priority = *n,
+                        RuleAttribute::Table(n) => rule.table = *n,
+                        _ => {}
+                    }
+                }
+                rule
+            }));
         }
         Ok(out)
     }

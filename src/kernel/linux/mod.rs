@@ -7,11 +7,13 @@
 mod apply;
 mod bucket;
 mod change;
+pub mod clock;
 mod conntrack;
 pub mod crowd;
 mod dump;
 mod element;
 mod entries;
+mod events;
 mod farewell;
 mod flows;
 pub mod foreign;
@@ -50,6 +52,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::conntrack::{Flows, PortFlow};
+pub use self::dump::OtherRule;
+pub use self::events::Events;
 pub use self::flows::{Listener, Seen as SeenFlow};
 pub use self::guest::{Guest, OtherEnd};
 pub use self::holder::Holder;
@@ -184,6 +188,17 @@ impl Linux {
     ) -> Result<usize, Error> {
         let socket = self.nft(&Place::Host)?.socket();
         conntrack::forget_ports(socket, ports, hosts).map_err(reading("the established flows"))
+    }
+
+    /// The routing rules of the host that are not of this world.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn other_rules(&mut self) -> Result<Vec<OtherRule>, Error> {
+        let names = self.names.clone();
+        self.rtnl(&Place::Host)?
+            .other_rules(&names)
+            .map_err(reading("routing rules"))
     }
 
     /// How long [`Kernel::apply`] waits for a veth pair to vanish with a container's namespace

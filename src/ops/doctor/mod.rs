@@ -1,12 +1,14 @@
 //! `doctor`: what this machine has of what moat needs, by trying it in a namespace of its own.
 
+mod beside;
+
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::context::Where;
 use crate::kernel::Kernel;
-use crate::kernel::linux::{Linux, foreign};
+use crate::kernel::linux::Linux;
 use crate::model::{Mac, Network, Router, Subnet};
 use crate::plan::{Names, Object, Place, Ruleset, Step, desired};
 use crate::sandbox;
@@ -60,7 +62,7 @@ pub fn doctor(place: &Where) -> Vec<Check> {
             Err(detail) => check(&name, Level::Warning, detail),
         });
     }
-    all.extend(neighbours());
+    all.extend(beside::beside(place));
     all
 }
 
@@ -172,30 +174,4 @@ fn samples(router: &Path) -> Vec<(&'static str, Vec<Object>)> {
         ("routing policy IPv4", rules.into_iter().collect()),
         ("routing policy IPv6", rules6.into_iter().collect()),
     ]
-}
-
-/// Other tools on this host that stand in the way of the way out.
-fn neighbours() -> Vec<Check> {
-    let mut all = Vec::new();
-    match foreign::dropping_forward_chains() {
-        Ok(chains) if chains.is_empty() => all.push(check("other firewalls", Level::Ok, "none drops what is forwarded")),
-        Ok(chains) => all.push(check(
-            "other firewalls",
-            Level::Warning,
-            format!(
-                "forwarded packets are dropped by policy in {}: the way out and published ports need a rule there that \
-                 accepts the interface `mtup`; links between containers are not concerned",
-                chains.join(", ")
-            ),
-        )),
-        Err(e) => all.push(check("other firewalls", Level::Warning, e.to_string())),
-    }
-    let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
-    let detail = if forwarding.trim() == "1" {
-        "on"
-    } else {
-        "off now; moat turns it on with its first network, and back off after the last"
-    };
-    all.push(check("IPv4 forwarding", Level::Ok, detail));
-    all
 }

@@ -6,6 +6,7 @@ CARGO  ?= cargo
 MOAT   := target/release/moat
 RUNS   ?= 30
 FUZZ_SECONDS ?= 60
+SECONDS ?= 600
 
 # Debian keeps nft, ip and tcpdump where not every shell looks.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -25,7 +26,7 @@ SHOP := haproxy=haproxy etcd=etcd-server etcdctl=etcd-client psql=postgresql-cli
         /usr/lib/postgresql=postgresql /usr/lib/python3/dist-packages/yaml=python3-yaml
 NEEDED += $(SHOP)
 
-.PHONY: help build deps deny-tool test lint unit netns netpol fuzz soak-run debian demo demo-shop bench man completions install uninstall clean
+.PHONY: help build deps deny-tool test lint unit netns netpol fuzz soak soak-run debian demo demo-shop bench man completions install uninstall clean
 
 help:            ## this list
 	@awk -F ':[a-z -]*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,10 @@ netpol:          ## the shared corpus of network policies, each cell decided and
 fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to the binary
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib cni::tests::fuzz -- --nocapture
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test netns fuzz
+
+soak: deps       ## all commands, kills and flushes at random for SECONDS=600, and every step of every command
+	MOAT_SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked --test netns -- soak --nocapture
+	MOAT_SOAK_SECONDS=$(SECONDS) $(CARGO) test --locked --test netns -- steps
 
 soak-run: deps   ## `run --rm -- /bin/true` RUNS=1000 times: no hang, nothing left
 	MOAT_RUNS=$(if $(filter-out file,$(origin RUNS)),$(RUNS),1000) $(CARGO) test --locked --test netns -- many_short_runs

@@ -160,10 +160,11 @@ fn start(name: &str, limit: Duration) -> Result<(), Failed> {
     }
 }
 
-/// What `make fuzz` asks for beyond the limit.
+/// What `make fuzz` and `make soak` ask for beyond the limit.
 fn fuzzing() -> Duration {
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(0))
+    let asked = ["FUZZ_SECONDS", "MOAT_SOAK_SECONDS"].iter();
+    let seconds = asked.filter_map(|v| std::env::var(v).ok()?.parse::<u64>().ok());
+    Duration::from_secs(seconds.max().unwrap_or(0))
 }
 
 fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {

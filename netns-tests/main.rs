@@ -66,6 +66,7 @@ mod ports;
 mod roots;
 mod runtime;
 mod shop;
+mod soak;
 mod supervise;
 mod topology;
 mod trace;
@@ -87,6 +88,12 @@ fn main() {
         crash::STORIES,
         faults::STORIES,
         flows::STORIES,
+        faults::beside::STORIES,
+        faults::clock::STORIES,
+        faults::rooms::STORIES,
+        faults::spoil::STORIES,
+        faults::steps::STORIES,
+        faults::watch::STORIES,
         parallel::STORIES,
         input::STORIES,
         newcomer::STORIES,
@@ -121,6 +128,7 @@ fn main() {
         cni_many::STORIES,
         hook::STORIES,
         lab::STORIES,
+        soak::STORIES,
         conformance::STORIES,
     ]
     .concat();

@@ -336,6 +336,7 @@ fn files(dir: &Path, ids: &[(String, String)]) -> Vec<String> {
                 "gate",
                 "links",
                 "generation",
+                "topologies",
                 "audit.log",
                 "audit.lock",
                 "boot",

@@ -135,6 +135,36 @@ def report(total):
         print(total[0], flush=True)
         time.sleep(0.05)
 
+# --- a flood that must not arrive, and its receiver: both outlive the interface
+
+def flood(gate_mac, me_mac, peer_mac, me4, me6, peer4, peer6, pps='10000'):
+    """Sends to the peer by way of the gateway and straight at its MAC; prints how many frames went out."""
+    frames = [ip_frame(dst, me_mac, udp(a, b, 4000, 80)) for dst in (gate_mac, peer_mac) for a, b in ((me4, peer4), (me6, peer6))]
+    per_tick, sent, w, begun = int(pps) // 200, 0, None, time.monotonic()
+    print('ready', flush=True)
+    for tick in range(10**9):
+        try:
+            w = w or wire()
+            for n in range(per_tick): w.send(frames[(tick + n) % 4]); sent += 1
+        except OSError: w = None
+        if tick % 20 == 0: print(sent, flush=True)
+        time.sleep(max(0, begun + tick / 200 - time.monotonic()))
+
+def hear(ip4, ip6):
+    """Prints how many frames of any kind came from these addresses, by whatever interface."""
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    s.settimeout(0.05)
+    four, six, heard = raw(ip4), raw(ip6), 0
+    print('ready', flush=True)
+    while True:
+        try:
+            f, where = s.recvfrom(2000)
+            theirs = f[26:30] == four or f[22:38] == six or (f[12:14] == b'\x08\x06' and f[28:32] == four)
+            if where[2] != socket.PACKET_OUTGOING and theirs: heard += 1
+            else: continue
+        except OSError: pass
+        print(heard, flush=True)
+
 # --- single packets, made by hand
 
 def mac(text): return bytes(int(x, 16) for x in text.split(':'))
@@ -290,7 +320,7 @@ def battery(me_mac, me4, me6, peer_mac, peer4, peer6, gate_mac, gate4, other4, o
     for n in (14, 15, 20, 33): send((mac(peer_mac) + mac(me_mac) + b'\x08\x00' + b'\x45' * 40)[:n])
     print(count)
 
-VERBS = {f.__name__: f for f in (serve, call, seen_by, sink, source, pour, drink, tell, listen, emit, battery)}
+VERBS = {f.__name__: f for f in (serve, call, seen_by, sink, source, pour, drink, flood, hear, tell, listen, emit, battery)}
 if __name__ == '__main__':
     try: VERBS[sys.argv[1]](*sys.argv[2:])
     except KeyboardInterrupt: pass

@@ -1,4 +1,12 @@
-//! A step fails, at each of the steps: one error, and the world is as it was.
+//! Faults. Here: a step fails, at each of the steps: one error, and the world is as it was.
+
+pub mod beside;
+pub mod clock;
+pub mod leak;
+pub mod rooms;
+pub mod spoil;
+pub mod steps;
+pub mod watch;
 
 use crate::faulty::{Case, Ending};
 use crate::harness::{Story, own};

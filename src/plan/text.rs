@@ -119,7 +119,7 @@ impl Renderer<'_> {
             Object::Namespace => vec![format!("ip netns del {}", quoted(self.router))],
             Object::Ruleset { at, which } => {
                 let tables: &[Table] = match which {
-                    Ruleset::Wall => &[Table::Ports, Table::Wall],
+                    Ruleset::Wall => &[Table::Wall, Table::Ports],
                     Ruleset::WayOut => &[Table::WayOut],
                     Ruleset::Stand => &[Table::Stand],
                     Ruleset::Classic => &[Table::ClassicPorts, Table::Classic],

@@ -23,10 +23,10 @@ use crate::plan::{Names, Place, Ruleset, Table, skeleton};
 /// Where `nft` lies when `PATH` does not say: an ordinary user's path often lacks these.
 const SYSTEM: [&str; 2] = ["/usr/sbin", "/sbin"];
 
-/// The tables a ruleset consists of.
+/// The tables a ruleset consists of, in the order in which they are made and taken away.
 pub(super) fn tables(which: Ruleset) -> &'static [Table] {
     match which {
-        Ruleset::Wall => &[Table::Ports, Table::Wall],
+        Ruleset::Wall => &[Table::Wall, Table::Ports],
         Ruleset::WayOut => &[Table::WayOut],
         Ruleset::Stand => &[Table::Stand],
         Ruleset::Classic => &[Table::ClassicPorts, Table::Classic],

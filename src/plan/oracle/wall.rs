@@ -46,7 +46,7 @@ pub struct Wall {
 impl Wall {
     pub fn new(at: &Place, names: &Names, state: &State) -> Self {
         let text = ruleset(Ruleset::Wall, at, names);
-        let inet = &text[text.find("table inet").unwrap()..];
+        let inet = &text[text.find("table inet").unwrap()..text.find("table bridge").unwrap()];
         let mut chains = BTreeMap::new();
         for part in inet.split("chain ").skip(1) {
             let (name, rest) = part.split_once('{').unwrap();

@@ -33,7 +33,7 @@ for what, cuts in CUTS.items():
                 for p in pieces(e, f, datagram(e, f, e.victim[f], 4000), cuts, proto, ident=77 + n):
                     send(Ether(src=e.me['mac'], dst=to) / p)
 
-@attack('A6', 'a port without a link, behind fragments of one with', arrives('at-witness'), also=('witness',))
+@attack('A6', 'a port without a link, behind fragments of one with', arrives('at-witness'), also=('witness', 'marks'))
 def _(e, f):
     # witness:4999 may be asked, witness:5999 not; what has the right port is in another packet.
     whole, good = datagram(e, f, e.witness[f], 5999), datagram(e, f, e.witness[f], 4999)

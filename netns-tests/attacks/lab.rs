@@ -8,27 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::talk::{Talk, watcher};
-use crate::isolation::PYTHON;
 use crate::net::{Ns, Running, until};
-use crate::walls::gateway_mac;
-use crate::world::{Container, FAMILIES, Mode, Neighbour, World};
-
-/// The attacker: what all attacks use, then the attacks, then its loop.
-const ATTACKER: &str = concat!(
-    include_str!("attacker.py"),
-    include_str!("link.py"),
-    include_str!("source.py"),
-    include_str!("discovery.py"),
-    include_str!("groups.py"),
-    include_str!("fragments.py"),
-    include_str!("flows.py"),
-    include_str!("routes.py"),
-    include_str!("machine.py"),
-    "\nmain()\n"
-);
-
-/// What a container needs to be root with raw sockets.
-pub const ARMED: [&str; 4] = ["--cap-add", "NET_RAW", "--cap-add", "NET_ADMIN"];
+use crate::world::{Container, FAMILIES, Neighbour, World};
 
 /// One laboratory.
 pub struct Lab {
@@ -47,91 +28,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Behind the walls; the attacker is the command of a container.
-    pub fn walled(mode: Mode) -> Self {
-        let mut w = World::new(mode);
-        let lan = w.lan();
-        let people = ["victim", "friend", "witness"].map(|name| w.idle(name, &[]));
-        let place = ["run", "-i", "--rm", "--name", "me", "--net", &w.net];
-        let attacker =
-            Talk::start(&mut w.command(&[&place[..], &ARMED, &["--", PYTHON, "-uc", ATTACKER]].concat()));
-        assert!(until(Duration::from_secs(10), || runs(&w)), "the attacker starts");
-        for link in [
-            "friend victim:4000/udp",
-            "friend me:6000/udp",
-            "friend me:6000/tcp",
-            "me witness:4999/udp",
-            "me host:7001/udp",
-        ] {
-            let ends: Vec<&str> = link.split(' ').collect();
-            w.ok(&["link", ends[0], ends[1]]);
-        }
-        let [victim, friend, witness] = people;
-        let me = w.container("me");
-        let router = w.router();
-        let uplink = json!({ "4": uplink(&w, 4), "6": uplink(&w, 6) });
-        let gate = (
-            gateway_mac(&me),
-            w.net_field("gateways", 0),
-            w.net_field("gateways", 1),
-        );
-        let mut places = vec![("host", Ns::host(), json!(7000))];
-        if mode == Mode::Own {
-            places.push(("host", router.clone(), json!(7000)));
-            let line = "ip -o link | grep -o 'm[^ ]*up@' | tr -d @";
-            places.push(("uplink", Ns::host(), json!(Ns::host().must(line).trim())));
-        }
-        Self::furnish(
-            true,
-            [me, victim, friend, witness],
-            &lan,
-            router,
-            &gate,
-            uplink,
-            attacker,
-            places,
-            Some(w),
-        )
-    }
-
-    /// On a bridge with nothing but an address, in namespaces of its own.
-    pub fn plain() -> Self {
-        let setup = include_str!("plain.sh");
-        Ns::host().must(setup);
-        let ns = |name: &str, iface: &str| Ns::at(format!("/run/netns/{name}"), iface);
-        let person = |n: u8, name: &str| Container {
-            name: name.to_owned(),
-            pid: 0,
-            mac: format!("02:77:00:00:00:0{n}"),
-            ip4: format!("10.77.0.{n}"),
-            ip6: format!("fd77::{n}"),
-            ns: ns(name, "eth0"),
-        };
-        let people = [
-            person(2, "me"),
-            person(3, "victim"),
-            person(4, "friend"),
-            person(5, "witness"),
-        ];
-        let attacker = Talk::start(people[0].ns.command(PYTHON).args(["-uc", ATTACKER]));
-        let (host, lan) = (
-            ns("host", "br0"),
-            Neighbour {
-                ns: ns("lan", "lan0"),
-            },
-        );
-        let gate = (
-            "02:77:00:00:00:01".to_owned(),
-            "10.77.0.1".to_owned(),
-            "fd77::1".to_owned(),
-        );
-        let uplink = json!({ "4": "10.78.0.1", "6": "fd78::1" });
-        let places = vec![("host", host.clone(), json!(7000))];
-        Self::furnish(false, people, &lan, host, &gate, uplink, attacker, places, None)
-    }
-
     #[allow(clippy::too_many_arguments)]
-    fn furnish(
+    pub(super) fn furnish(
         walled: bool,
         people: [Container; 4],
         lan: &Neighbour,
@@ -157,6 +55,8 @@ impl Lab {
             "later": { "4": "192.168.60.1", "6": "fd60::1" },
             "lan": { "4": Neighbour::ip(4), "6": Neighbour::ip(6) },
             "uplink": uplink,
+            "next": { "mac": "02:00:00:00:00:71", "4": format!("{net4}.71"), "6": format!("{net6}::71") },
+            "later_yet": { "mac": "02:00:00:00:00:72", "4": format!("{net4}.72"), "6": format!("{net6}::72") },
         });
         let outside = if walled { Ns::host() } else { router.clone() };
         outside.must("ip addr add 192.168.60.1/24 dev lan0; ip addr add fd60::1/64 dev lan0 nodad");
@@ -165,6 +65,9 @@ impl Lab {
         }
         places.push(("lan", lan.ns.clone(), json!("lan0")));
         places.push(("at-witness", witness.ns.clone(), json!(5999)));
+        // Marks are taken in silence: who refused them would soon refuse nothing else.
+        places.push(("marks", witness.ns.clone(), json!(4999)));
+        places.push(("marks", lan.ns.clone(), json!(4999)));
         let watcher = watcher(&places);
         let mut servers = vec![lan.ns.serve("udp", "::", 9000)];
         servers.extend([victim.ns.serve("udp", "::", 4000), me.ns.serve("udp", "::", 6000)]);
@@ -228,11 +131,21 @@ impl Lab {
         line
     }
 
+    /// An address of somebody in this laboratory.
+    pub fn address(&self, role: &str, family: u8) -> &str {
+        self.about[role][family.to_string()].as_str().expect("a role")
+    }
+
+    #[track_caller]
+    pub fn person(&self, name: &str) -> &Container {
+        self.people.iter().find(|c| c.name == name).expect("a person")
+    }
+
     /// What a line of shell prints at one of the places.
     pub fn look(&self, place: &str, line: &str) -> String {
         let ns = match place {
             "router" => &self.router,
-            _ => &self.people.iter().find(|c| c.name == place).expect("a person").ns,
+            _ => &self.person(place).ns,
         };
         ns.sh(line).stdout
     }
@@ -253,23 +166,21 @@ impl Lab {
         assert_eq!(answer["missing"], json!([]), "the mark did not arrive");
     }
 
-    /// True errors pass: who asks where nobody serves any more is told so. Then takes away what the
-    /// laboratory itself did, and sees that nothing else is left to mend.
+    /// Takes away what the laboratory itself did. True errors pass then: who asks where nobody serves
+    /// any more is told so. Nothing else is left to mend.
     pub fn tidy(&mut self) {
         self.servers.clear();
+        self.look("victim", &self.fill("ip -6 addr del {fresh6}/64 dev eth0", 6));
         let Some(world) = &self.world else { return };
-        let [_, victim, friend, _] = &self.people[..] else {
-            unreachable!()
-        };
+        Ns::host().must("ip addr del 192.168.60.1/24 dev lan0; ip addr del fd60::1/64 dev lan0");
+        world.ok(&["ps"]);
+        let (victim, friend) = (self.person("victim"), self.person("friend"));
         for family in FAMILIES {
             for (to, port) in [(victim.ip(family), "4000"), (Neighbour::ip(family), "9000")] {
                 let out = friend.ns.wire(&["call", "udp", to, port, "0", "2"]);
                 assert!(out.stderr.contains("refused"), "{to}: {out:?}");
             }
         }
-        Ns::host().must("ip addr del 192.168.60.1/24 dev lan0; ip addr del fd60::1/64 dev lan0");
-        self.look("victim", &self.fill("ip -6 addr del {fresh6}/64 dev eth0", 6));
-        world.ok(&["ps"]);
         world.is_clean();
     }
 
@@ -280,27 +191,4 @@ impl Lab {
         assert_eq!(answer["lost"], 0, "the capture lost frames");
         answer["seen"].clone()
     }
-}
-
-fn runs(w: &World) -> bool {
-    w.json(&["ps"])
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|c| c["name"] == "me")
-}
-
-/// The host's own address towards containers.
-fn uplink(w: &World, family: u8) -> String {
-    if w.mode == Mode::Host {
-        return w.net_field("gateways", usize::from(family == 6));
-    }
-    let up = Ns::host().must("ip -o link | grep -o 'm[^ ]*up@' | tr -d @");
-    let line = format!("ip -{family} -o addr show dev {} scope global", up.trim());
-    let all = Ns::host().must(&line);
-    let address = all
-        .split_ascii_whitespace()
-        .nth(3)
-        .and_then(|a| a.split('/').next());
-    address.expect("an address").to_owned()
 }

@@ -36,6 +36,10 @@ for place in json.loads(sys.argv[1]):
     libc.setns(own.fileno(), CLONE_NEWNET)
 seen = {}
 
+def refused(data):
+    """The router's own word that a packet may not pass (admin prohibited), which quotes it."""
+    return data[12:14] == b'\x08\0' and data[23] == 1 and data[34:36] == b'\3\x0d' or data[12:14] == b'\x86\xdd' and data[20] == 58 and data[54:56] == b'\1\1'
+
 def look():
     """Takes what is there from every socket."""
     for s, name in SOCKETS.items():
@@ -44,8 +48,9 @@ def look():
             except (BlockingIOError, ConnectionError): break
             except OSError: break  # one that listens for connections
             if s.family == socket.AF_PACKET and who[2] == socket.PACKET_OUTGOING: continue
+            at = f'{name}-refused' if s.family == socket.AF_PACKET and refused(data) else name
             for token in set(TOKENS.findall(data)):
-                seen.setdefault(token.decode(), {}).setdefault(name, data[:120].hex())
+                seen.setdefault(token.decode(), {}).setdefault(at, data[:120].hex())
 
 def lost():
     n = 0

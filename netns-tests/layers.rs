@@ -70,12 +70,7 @@ fn every_form_of_a_path_is_read() {
 fn the_page_of_peers_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/PEERS.md")).unwrap();
-    let files = [sources(&root.join("src")), sources(&root.join("netns-tests"))].concat();
-    let code: String = files.iter().map(|f| fs::read_to_string(f).unwrap()).collect();
-    let exists = |name: &str| match name.contains("::") {
-        true => code.contains(&format!("\"{name}\"")),
-        false => code.contains(&format!("fn {name}(")),
-    };
+    let exists = known_tests(root);
     let mut named = 0;
     for row in page
         .lines()
@@ -90,6 +85,56 @@ fn the_page_of_peers_names_tests_that_exist() {
         }
     }
     assert!(named > 20, "the page names {named} tests");
+}
+
+/// Tells whether a story or a test has a name.
+fn known_tests(root: &Path) -> impl Fn(&str) -> bool {
+    let files = [sources(&root.join("src")), sources(&root.join("netns-tests"))].concat();
+    let code: String = files.iter().map(|f| fs::read_to_string(f).unwrap()).collect();
+    move |name| match name.contains("::") {
+        true => code.contains(&format!("\"{name}\"")),
+        false => code.contains(&format!("fn {name}(")),
+    }
+}
+
+/// The page of security claims nothing without a test, and leaves no attack of the lists out.
+#[test]
+fn the_page_of_security_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/SECURITY.md")).unwrap();
+    let exists = known_tests(root);
+    let is_test = |n: &&str| (n.contains("::") || n.matches('_').count() > 3) && !n.contains(['/', ' ']);
+    let quoted = || page.split('`').skip(1).step_by(2);
+    for name in quoted().filter(is_test) {
+        assert!(exists(name), "`{name}` in docs/SECURITY.md is no test");
+    }
+    let numbers = (1..=16)
+        .map(|n| format!("A{n}"))
+        .chain((1..=9).map(|n| format!("B{n}")));
+    for number in numbers {
+        let row = page.lines().find(|l| l.starts_with(&format!("| {number} |")));
+        let row = row.unwrap_or_else(|| panic!("docs/SECURITY.md has no row {number}"));
+        assert!(row.rsplit(" | ").next().unwrap().contains("::"), "no test: {row}");
+    }
+    // What attacks are sent, the attacker's own files say.
+    let attacks = root.join("netns-tests/attacks");
+    let sent: String = [
+        "link",
+        "source",
+        "discovery",
+        "groups",
+        "fragments",
+        "flows",
+        "routes",
+        "machine",
+        "windows",
+    ]
+    .iter()
+    .map(|f| fs::read_to_string(attacks.join(f).with_extension("py")).unwrap())
+    .collect();
+    for number in [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 16] {
+        assert!(sent.contains(&format!("'A{number}'")), "no attack A{number}");
+    }
 }
 
 /// So does the count of lines, to a sixth.

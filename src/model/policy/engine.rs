@@ -42,7 +42,7 @@ pub(super) struct Asked {
 
 /// The rules that speak of one pod in one direction. In `admin` and `baseline` the first that matches decides or
 /// passes on to the next tier; if `isolated`, what no rule of `allow` matches is denied and `baseline` is not asked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Governing {
     pub admin: Vec<RuleId>,
     pub isolated: bool,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::services::{Ranges, Services};
-use crate::model::policy::{Action, Direction, Engine, PodId, PortNumbers, RuleId};
+use crate::model::policy::{Action, Direction, Engine, Governing, PodId, PodSet, PortNumbers, RuleId};
 use crate::model::{Family, Proto};
 
 /// Something that a peer is or is not; its number is its place in [`Marks::all`].
@@ -28,6 +28,8 @@ pub enum Kind {
 pub struct Marks {
     pub all: Vec<(String, Kind)>,
     known: HashMap<String, Mark>,
+    /// Of the peers of rules; what names everybody has none.
+    of_rule: HashMap<RuleId, Mark>,
 }
 
 /// One rule, for the pods of a class.
@@ -55,7 +57,8 @@ impl Marks {
         let mut marks = Self::default();
         for id in (0..engine.policies.len()).flat_map(|p| engine.rules(p, direction)) {
             if let Some(key) = peers_key(engine, id) {
-                marks.mark(key, || Kind::Peers(id));
+                let mark = marks.mark(key, || Kind::Peers(id));
+                marks.of_rule.insert(id, mark);
             }
             let ports = engine.rule(id).ports.iter().flatten();
             for name in ports.filter_map(|p| match &p.ports {
@@ -71,11 +74,14 @@ impl Marks {
         marks
     }
 
-    fn mark(&mut self, key: String, kind: impl FnOnce() -> Kind) {
-        if !self.known.contains_key(&key) {
-            self.known.insert(key.clone(), self.all.len());
-            self.all.push((key, kind()));
+    fn mark(&mut self, key: String, kind: impl FnOnce() -> Kind) -> Mark {
+        if let Some(mark) = self.known.get(&key) {
+            return *mark;
         }
+        let mark = self.all.len();
+        self.known.insert(key.clone(), mark);
+        self.all.push((key, kind()));
+        mark
     }
 
     /// The marks of a pod at its address of a family.
@@ -113,33 +119,57 @@ pub fn classes(
     direction: Direction,
 ) -> (BTreeMap<String, Class>, BTreeMap<PodId, String>) {
     let (mut classes, mut of) = (BTreeMap::new(), BTreeMap::new());
+    let names = own_names(engine, direction);
+    // Pods that are governed by the same rules and call their ports the same are of one class.
+    let mut known: HashMap<(Governing, Vec<bool>), String> = HashMap::new();
     for pod in engine.cluster.ids() {
         let Some(rules) = engine.governing(pod, direction) else {
             continue;
         };
-        let lines = |ids: &[RuleId]| -> Vec<Line> {
-            let line = |id: &RuleId| line(engine, marks, *id, pod);
-            ids.iter().map(line).collect()
-        };
-        let class = Class {
-            admin: lines(&rules.admin),
-            isolated: rules.isolated,
-            allow: lines(&rules.allow),
-            baseline: lines(&rules.baseline),
-        };
-        if class.admin.is_empty() && !class.isolated && class.baseline.is_empty() {
+        if rules.admin.is_empty() && !rules.isolated && rules.baseline.is_empty() {
             continue;
         }
-        let text = format!("{} {}", direction.as_str(), class.text(marks));
+        let calls = names.iter().map(|pods| pods.contains(pod)).collect();
+        let text = known.entry((rules, calls)).or_insert_with_key(|(rules, _)| {
+            let lines = |ids: &[RuleId]| -> Vec<Line> {
+                let line = |id: &RuleId| line(engine, marks, *id, pod);
+                ids.iter().map(line).collect()
+            };
+            let class = Class {
+                admin: lines(&rules.admin),
+                isolated: rules.isolated,
+                allow: lines(&rules.allow),
+                baseline: lines(&rules.baseline),
+            };
+            let text = format!("{} {}", direction.as_str(), class.text(marks));
+            classes.entry(text.clone()).or_insert(class);
+            text
+        });
         of.insert(pod, text.clone());
-        classes.entry(text).or_insert(class);
     }
     (classes, of)
 }
 
+/// Who has which of the ports that rules about what is sent to a pod call by name.
+fn own_names(engine: &Engine, direction: Direction) -> Vec<&PodSet> {
+    if direction == Direction::Egress {
+        return vec![];
+    }
+    let ids = (0..engine.policies.len()).flat_map(|p| engine.rules(p, direction));
+    let ports = ids.filter_map(|id| engine.rule(id).ports.as_ref()).flatten();
+    let names: BTreeSet<&str> = ports
+        .filter_map(|p| match &p.ports {
+            PortNumbers::Named(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let of = |name| engine.named(name).map(|(_, pods)| pods);
+    names.into_iter().flat_map(of).collect()
+}
+
 fn line(engine: &Engine, marks: &Marks, id: RuleId, pod: PodId) -> Line {
     let rule = engine.rule(id);
-    let peers = peers_key(engine, id).and_then(|k| marks.known.get(&k).copied());
+    let peers = marks.of_rule.get(&id).copied();
     let Some(matches) = &rule.ports else {
         return Line {
             action: rule.action,

@@ -5,7 +5,7 @@
 //! is not answered is looked for among what the router's watch saw refused, and sent again now and then; what is neither
 //! within [`BOUND`] is lost.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -63,6 +63,8 @@ struct Trial<'a> {
     crowd: &'a mut Crowd,
     flows: &'a [Flow],
     outcomes: Vec<Option<Outcome>>,
+    /// The sockets that have a part in it.
+    sockets: Vec<(usize, Use)>,
     /// Connections under way, by flow.
     connecting: HashMap<usize, Socket>,
     number: u16,
@@ -82,6 +84,7 @@ impl Crowd {
                 crowd: self,
                 flows: part,
                 outcomes: vec![None; part.len()],
+                sockets: vec![],
                 connecting: HashMap::new(),
                 number,
             };
@@ -131,16 +134,20 @@ impl Trial<'_> {
 
     /// Opens sockets and sends the first packet of each flow.
     fn start(&mut self) -> io::Result<()> {
-        for flow in self.flows {
+        let uses = self.flows.iter().flat_map(|flow| {
             let family = Family::of(flow.target);
-            if let Some(what) = served(flow.proto, family, flow.port) {
-                self.crowd.open(flow.to, what)?;
-            }
-            match flow.proto {
-                Proto::Udp => self.crowd.open(flow.from, Use::Ask(family))?,
-                Proto::Sctp => self.crowd.open(flow.from, Use::Sctp(family))?,
-                Proto::Tcp | Proto::Icmp => {}
-            }
+            let at_client = match flow.proto {
+                Proto::Udp => Some(Use::Ask(family)),
+                Proto::Sctp => Some(Use::Sctp(family)),
+                Proto::Tcp | Proto::Icmp => None,
+            };
+            let at_server = served(flow.proto, family, flow.port);
+            let server = at_server.map(|what| (flow.to, what));
+            server.into_iter().chain(at_client.map(|what| (flow.from, what)))
+        });
+        self.sockets = uses.collect::<HashSet<_>>().into_iter().collect();
+        for (member, what) in &self.sockets {
+            self.crowd.open(*member, *what)?;
         }
         let mut clients: HashMap<(usize, Family), Vec<usize>> = HashMap::new();
         for (n, flow) in self.flows.iter().enumerate() {
@@ -154,6 +161,7 @@ impl Trial<'_> {
                 self.pump(Duration::ZERO)?;
             }
         }
+        let mut sent = 0;
         for ((member, family), flows) in clients {
             let count = flows.len();
             let namespace = &self.crowd.members[member].namespace;
@@ -167,7 +175,10 @@ impl Trial<'_> {
                 let _ = socket.connect(&SocketAddr::new(flow.target, flow.port).into());
                 self.connecting.insert(n, socket);
             }
-            self.pump(Duration::ZERO)?;
+            sent += count;
+            if sent / PUMP != (sent - count) / PUMP {
+                self.pump(Duration::ZERO)?;
+            }
         }
         Ok(())
     }
@@ -226,9 +237,7 @@ impl Trial<'_> {
 
     /// Waits for sockets that have something, answers what asks, notes what is answered; how many had something.
     fn pump(&mut self, wait: Duration) -> io::Result<usize> {
-        let sockets: Vec<(usize, Use)> = (self.crowd.members.iter().enumerate())
-            .flat_map(|(m, member)| member.sockets.keys().map(move |u| (m, *u)))
-            .collect();
+        let sockets = self.sockets.clone();
         let connecting: Vec<usize> = self.connecting.keys().copied().collect();
         let ready: Vec<bool> = {
             let socket = |(m, u): &(usize, Use)| &self.crowd.members[*m].sockets[u];

@@ -282,3 +282,54 @@ fn unfit(what: &str, when: &str, cluster: &Cluster, (from, to, port, proto, fami
         hint: "`moat doctor` says what the kernel lacks; is the machine very busy?".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::strategy::{Strategy as _, ValueTree as _};
+    use proptest::test_runner::TestRunner;
+
+    use super::*;
+    use crate::model::policy::{Source, oracle, read};
+
+    /// Random policies and pods one after the other on one living stand: packets do what the oracle says.
+    #[test]
+    fn packets_do_what_the_documentation_says() {
+        let Ok(mut stand) = Stand::new(&[Family::Ip4]) else {
+            eprintln!("skipped: no leave to make namespaces");
+            return;
+        };
+        let mut runner = TestRunner::deterministic();
+        for _ in 0..25 {
+            let world = oracle::world().new_tree(&mut runner).unwrap().current();
+            let (name, text) = ("world.json".into(), world.manifest());
+            let read = read(&[Source { name, text }]).unwrap();
+            let engine = Engine::new(read.cluster, read.policies);
+            let cluster = engine.cluster.clone();
+            let number = |id: PodId| -> usize { cluster.pod(id).name[1..].parse().unwrap() };
+            let mut wanted: Vec<Wanted> = vec![];
+            for (from, to) in cluster.ids().flat_map(|a| cluster.ids().map(move |b| (a, b))) {
+                let services = cluster.pod(to).services().into_iter();
+                wanted.extend(services.map(|(port, proto)| (from, to, port, proto, Family::Ip4)));
+            }
+            stand.seat(&cluster).unwrap();
+            assert_eq!(stand.control(&cluster, &wanted).unwrap(), None);
+            stand.enforce(&engine).unwrap();
+            let outcomes = stand.observe(&cluster, &wanted).unwrap();
+            for ((from, to, port, proto, _), outcome) in wanted.into_iter().zip(outcomes) {
+                let word = if proto == Proto::Udp { "UDP" } else { "TCP" };
+                let right = if world.allowed(number(from), number(to), (port, word)) {
+                    Outcome::Answered
+                } else {
+                    Outcome::Refused
+                };
+                assert_eq!(
+                    outcome,
+                    right,
+                    "p{} {port}/{proto}\n{}",
+                    number(to),
+                    world.manifest()
+                );
+            }
+        }
+    }
+}

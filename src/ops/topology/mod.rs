@@ -9,6 +9,7 @@ mod file;
 mod links;
 mod parts;
 mod request;
+mod start;
 pub(super) mod stop;
 mod up;
 mod wait;

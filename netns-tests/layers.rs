@@ -1,5 +1,5 @@
 //! The arrows between the layers point inwards:
-//! `cli, cni -> ops -> { sandbox, image, store, kernel -> plan } -> model`.
+//! `cli, cni -> ops -> { sandbox, image -> beneath, store, kernel -> plan } -> model`.
 //!
 //! Reads every path that starts at the crate's root in `src/`, comments left out.
 #![allow(
@@ -14,13 +14,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may name. `main.rs` and `lib.rs` join everything and are free.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
+    ("beneath", &[]),
     ("model", &[]),
     ("plan", &["model"]),
     ("kernel", &["plan", "model"]),
     ("store", &["model"]),
-    ("sandbox", &["model"]),
-    ("image", &["model"]),
+    ("sandbox", &["beneath", "model"]),
+    ("image", &["beneath", "model"]),
     ("ops", &["sandbox", "image", "store", "kernel", "plan", "model"]),
     ("cli", &["ops", "model"]),
     ("cni", &["ops", "model"]),

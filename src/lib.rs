@@ -1,13 +1,14 @@
 //! `moat`: containers on one host that cannot see each other until somebody links them.
 //!
 //! Layers, outermost first; an arrow never points the other way (`netns-tests/layers.rs` checks):
-//! `cli, cni -> ops -> { sandbox, image, store, kernel -> plan } -> model`.
+//! `cli, cni -> ops -> { sandbox, image -> beneath, store, kernel -> plan } -> model`.
 
 #![cfg_attr(
     test,
     allow(clippy::pedantic, clippy::disallowed_methods, clippy::print_stderr)
 )]
 
+pub mod beneath;
 pub mod cli;
 pub mod cni;
 pub mod image;

@@ -1,8 +1,7 @@
 //! A directory that nothing leads out of.
 //!
-//! Every path is resolved by openat2(2) with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS` below one open
-//! directory: `..`, absolute paths and symbolic links end there, whoever made them and whenever. The last
-//! part of a path is never followed by what writes.
+//! Every path is resolved by `beneath` below one open directory: `..`, absolute paths and symbolic links end
+//! there, whoever made them and whenever. The last part of a path is never followed by what writes.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,9 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::beneath;
 
 /// Longer or deeper paths are no paths of a root file system.
 const LONGEST: usize = 4000;
@@ -44,23 +45,7 @@ impl Inside {
     /// # Errors
     /// Nothing is there, or it cannot be opened so.
     pub fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        let inside = if inside.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            inside
-        };
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        // The kernel answers EAGAIN when a rename elsewhere made `..` ambiguous.
-        for _ in 0..16 {
-            match openat2(self.root.as_fd(), inside, how) {
-                Err(Errno::EAGAIN) => {}
-                other => return other,
-            }
-        }
-        Err(Errno::EAGAIN)
+        beneath::resolve(self.root.as_fd(), path, flags)
     }
 
     /// # Errors
@@ -74,24 +59,7 @@ impl Inside {
     /// # Errors
     /// A file or a symbolic link that leads nowhere is in the way.
     pub fn make_dir(&self, path: &Path) -> nix::Result<OwnedFd> {
-        match self.dir(path) {
-            Err(Errno::ENOENT) => {}
-            other => return other,
-        }
-        let mut reached = PathBuf::new();
-        let mut parent = self.dir(&reached)?;
-        for part in path.components() {
-            let Component::Normal(name) = part else { continue };
-            reached.push(name);
-            parent = match self.dir(&reached) {
-                Err(Errno::ENOENT) => {
-                    mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
-                    self.dir(&reached)?
-                }
-                other => other?,
-            };
-        }
-        Ok(parent)
+        beneath::make_dir(self.root.as_fd(), path, OFlag::O_RDONLY)
     }
 }
 

@@ -1,20 +1,21 @@
 //! The container's tree while it is being built, seen from outside.
 //!
-//! Every path is resolved by openat2(2) with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`, so that no symbolic
-//! link of an image leads out of it, and mounts are made on the open descriptor, so that nothing can be
-//! exchanged in between (CVE-2021-30465, CVE-2025-31133).
+//! Every path is resolved beneath the root (`beneath`), so that no symbolic link of an image leads out of it,
+//! and mounts are made on the open descriptor, so that nothing can be exchanged in between (CVE-2021-30465,
+//! CVE-2025-31133).
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{Mode, fstat};
 
 use super::super::error::{Error, Result};
 use super::super::syscall;
+use crate::beneath;
 
 /// Larger account or configuration files are not read.
 const MAX_TEXT: u64 = 4 << 20;
@@ -44,58 +45,14 @@ impl Tree {
         self.root.as_fd()
     }
 
-    fn resolve(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        let inside = if inside.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            inside
-        };
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        // The kernel answers EAGAIN when a rename elsewhere made `..` ambiguous; again is right, with a bound.
-        for _ in 0..16 {
-            match openat2(self.root.as_fd(), inside, how) {
-                Err(nix::errno::Errno::EAGAIN) => {}
-                other => return other.map_err(io::Error::from),
-            }
-        }
-        Err(io::Error::from_raw_os_error(libc::EAGAIN))
-    }
-
     /// Whatever is there, links followed inside the tree.
     pub fn find(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.resolve(path, OFlag::O_PATH)
+        Ok(beneath::resolve(self.fd(), path, OFlag::O_PATH)?)
     }
 
     /// The directory, created with its parents if missing.
     pub fn dir(&self, path: &Path) -> io::Result<OwnedFd> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        match self.resolve(path, flags) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-        let mut reached = PathBuf::new();
-        let mut parent = self.resolve(&reached, flags)?;
-        for part in path.components() {
-            let Component::Normal(name) = part else {
-                if part == Component::ParentDir {
-                    reached.push("..");
-                    parent = self.resolve(&reached, flags)?;
-                }
-                continue;
-            };
-            reached.push(name);
-            parent = match self.resolve(&reached, flags) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
-                    self.resolve(&reached, flags)?
-                }
-                other => other?,
-            };
-        }
-        Ok(parent)
+        Ok(beneath::make_dir(self.fd(), path, OFlag::O_PATH)?)
     }
 
     /// The file, created empty, with its parents, if missing.
@@ -118,7 +75,11 @@ impl Tree {
     /// A regular file as text; empty if there is none. Never blocks on a pipe or a device.
     pub fn text(&self, path: &Path) -> String {
         let read = || -> io::Result<String> {
-            let file = File::from(self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?);
+            let file = File::from(beneath::resolve(
+                self.fd(),
+                path,
+                OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+            )?);
             if !file.metadata()?.is_file() {
                 return Ok(String::new());
             }

@@ -140,7 +140,7 @@ fn what_is_broken_is_seen_and_repaired() {
         // The kernel takes the uplink along a moment later: what is seen until then is neither state.
         (
             "",
-            "umount router; for i in $(seq 500); do ip link show mtup >&- 2>&- || break; sleep 0.01; done",
+            "umount router; for i in $(seq 500); do ip link show mtup >/dev/null 2>&1 || break; sleep 0.01; done",
         ),
     ];
     apart_with(breakages, |dir, breakages| {

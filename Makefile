@@ -60,7 +60,8 @@ netns: deps      ## stories in real network namespaces, through the real binary
 netpol:          ## the shared corpus of network policies, each cell decided and tried with packets, as tables
 	NETPOL=all $(CARGO) test --locked --test netpol -- --test-threads=1
 
-fuzz: deps       ## broken CNI calls for FUZZ_SECONDS=60, to the library and to the binary
+fuzz: deps       ## broken input for every reader, and CNI calls to the binary, FUZZ_SECONDS=60 each
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib broken -- --nocapture --test-threads=2
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --lib cni::tests::fuzz -- --nocapture
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test netns fuzz
 

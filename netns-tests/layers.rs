@@ -163,6 +163,62 @@ fn the_page_of_peers_counts_lines() {
     );
 }
 
+/// The compiler refuses `unsafe` elsewhere (`lib.rs`) and clippy `unwrap` and blocks without a reason
+/// (`Cargo.toml`). Here: nobody allows it again, file by file.
+#[test]
+fn nobody_allows_what_is_forbidden() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    let mut blocks = 0;
+    for file in sources(&root) {
+        let path = file.strip_prefix(&root).unwrap().display().to_string();
+        let text = fs::read_to_string(&file).unwrap();
+        let may = path.starts_with("kernel/") || path.starts_with("sandbox/");
+        let lines: Vec<&str> = text.lines().collect();
+        // Tests come last in a file, and may stop at what they do not expect.
+        let product = lines
+            .iter()
+            .position(|l| l.trim() == "#[cfg(test)]")
+            .unwrap_or(lines.len());
+        let is_test = path.contains("tests")
+            || path.ends_with("oracle.rs")
+            || path.contains("/oracle/")
+            || path.contains("broken.rs")
+            || path.contains("golden");
+        for (n, line) in lines.iter().enumerate() {
+            let code = without_comments(line);
+            let at = format!("{path}:{}", n + 1);
+            if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") {
+                blocks += 1;
+                if !may {
+                    wrong.push(format!("{at}: unsafe code belongs into kernel or sandbox"));
+                }
+                let reason = (n.saturating_sub(12)..=n)
+                    .any(|i| lines[i].contains("SAFETY") || lines[i].contains("# Safety"));
+                if !reason {
+                    wrong.push(format!("{at}: no SAFETY reason"));
+                }
+            }
+            let allows = [
+                "unwrap_used",
+                "expect_used",
+                "undocumented_unsafe_blocks",
+                "unsafe_code",
+            ];
+            let allowed = path == "lib.rs" && code.contains("allow(unsafe_code)");
+            if code.contains("allow(") && allows.iter().any(|a| code.contains(a)) && !allowed {
+                wrong.push(format!("{at}: allows what the house forbids"));
+            }
+            let stops = [".unwrap()", ".expect(", "todo!(", "unimplemented!("];
+            if !is_test && n < product && stops.iter().any(|s| code.contains(s)) {
+                wrong.push(format!("{at}: stops the program where an error should be told"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(blocks > 20, "{blocks} unsafe blocks are read");
+}
+
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {

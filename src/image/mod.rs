@@ -6,6 +6,8 @@
 //! is used only if it has that digest. Relies on openat2(2) and overlayfs.rst.
 
 mod attributes;
+#[cfg(test)]
+mod broken;
 mod bundle;
 mod describe;
 mod entry;

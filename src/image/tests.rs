@@ -60,10 +60,10 @@ const RULES: Rules = Rules {
 };
 
 /// Path, kind, where it links to, attributes.
-type Given<'a> = (&'a str, tar::EntryType, &'a str, &'a [(&'a str, &'a [u8])]);
+pub(super) type Given<'a> = (&'a str, tar::EntryType, &'a str, &'a [(&'a str, &'a [u8])]);
 
 /// A tar of empty files and links, with attributes.
-fn tar(entries: &[Given<'_>]) -> Vec<u8> {
+pub(super) fn tar(entries: &[Given<'_>]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, kind, link, attributes) in entries {
         let pax = attributes.iter().map(|(key, value)| (*key, *value));
@@ -85,17 +85,17 @@ fn tar(entries: &[Given<'_>]) -> Vec<u8> {
     builder.into_inner().expect("writes")
 }
 
-struct Dir(std::path::PathBuf);
+pub(super) struct Dir(pub std::path::PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("moat-image-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).expect("makes");
         Self(path)
     }
 
-    fn unpack(&self, tar: Vec<u8>, limits: &mut Limits) -> super::Result<super::unpack::Outcome> {
+    pub fn unpack(&self, tar: Vec<u8>, limits: &mut Limits) -> super::Result<super::unpack::Outcome> {
         let into = Inside::open(&self.0).expect("opens");
         unpack(&Tap::new(std::io::Cursor::new(tar)), &into, &RULES, limits)
     }

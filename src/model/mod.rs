@@ -1,5 +1,7 @@
 //! Pure: names, addresses, networks, links, and the one function that decides.
 
+#[cfg(test)]
+pub mod broken;
 mod bystander;
 mod decide;
 mod device;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod around;
+mod broken;
 mod layout;
 mod records;
 

@@ -1,6 +1,7 @@
 //! The real kernel, in namespaces of its own: each test runs on a thread that has left the
 //! machine's network and mounts before it touches anything.
 
+mod broken;
 mod sets;
 mod world;
 

@@ -186,7 +186,13 @@ fn start(name: &str, limit: Duration) -> Result<(), Failed> {
     let _ = std::fs::remove_file(&log);
     let _ = std::fs::remove_dir(&dir);
     match end? {
-        Some(status) if status.success() => Ok(()),
+        Some(status) if status.success() => {
+            // Long runs have figures to tell.
+            if !fuzzing().is_zero() {
+                println!("{text}");
+            }
+            Ok(())
+        }
         Some(status) => Err(format!("{status}\n{text}").into()),
         None => Err(format!("did not end within {limit:?}\n{text}").into()),
     }

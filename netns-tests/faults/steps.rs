@@ -16,6 +16,11 @@ pub const STORIES: &[Story] = &[
     own("steps::of_collecting", of_collecting),
 ];
 
+/// Whether there is time for every step of long commands, as with `make soak`.
+fn every() -> bool {
+    std::env::var_os("MOAT_SOAK_SECONDS").is_some()
+}
+
 /// Gives the command with each `by`th fault in turn until one has all steps behind it. `between` brings
 /// back what the command needs; afterwards the world is clean each time.
 #[track_caller]
@@ -85,8 +90,7 @@ fn of_topologies(mode: Mode) {
         format!("down -t 0 -f {}", file.display()),
     );
     let empty = w.moment();
-    let all = std::env::var_os("MOAT_SOAK_SECONDS").is_some();
-    let some = every_step(&w, &down, if all { 1 } else { 5 }, || {
+    let some = every_step(&w, &down, if every() { 1 } else { 5 }, || {
         w.ok(&words(&up));
     });
     assert!(some > 5, "{some} steps of down");
@@ -109,8 +113,9 @@ fn of_collecting(mode: Mode) {
     w.comes_to_be(&[&base], "after gc");
     // GC of the plugin, with an attachment that the runtime does not know any more.
     let mut n = 0;
+    let by = if every() { 1 } else { 3 };
     for how in ["abort", "fail"] {
-        for step in 1..100 {
+        for step in (1..100).step_by(by) {
             n += 1;
             let gone = w.pod(&format!("gone{n}"), &conf(&json!({})));
             let mut all = conf(&json!({}));

@@ -37,4 +37,16 @@ pub const STORIES: &[Story] = &[
         Case::last_net_rm().at_every_step(m, Ending::Killed);
     }),
     own("crash::stop", |m| Case::stop().at_every_step(m, Ending::Killed)),
+    own("crash::policy_apply", |m| {
+        Case::policy_apply().at_every_step(m, Ending::Killed);
+    }),
+    own("crash::label", |m| {
+        Case::label().at_every_step(m, Ending::Killed);
+    }),
+    own("crash::governed_run", |m| {
+        Case::governed_run().at_half(m, Ending::Killed, 1);
+    }),
+    own("crash::governed_rm", |m| {
+        Case::governed_rm().at_half(m, Ending::Killed, 1);
+    }),
 ];

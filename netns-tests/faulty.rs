@@ -44,6 +44,23 @@ const TWO: &[&str] = &[
     "run -d --name b -- sleep 1000",
 ];
 
+const GOVERNED: &[&str] = &[
+    "net create k --default-policy kubernetes",
+    "run -d --net k --name db --label app=db --label io.kubernetes.pod.namespace=shop -- sleep 1000",
+    "run -d --net k --name other --label app=other --label io.kubernetes.pod.namespace=shop -- sleep 1000",
+];
+
+const GOVERNED_BY_ONE: &[&str] = &[
+    GOVERNED[0],
+    GOVERNED[1],
+    GOVERNED[2],
+    concat!(
+        "policy apply -f ",
+        env!("CARGO_MANIFEST_DIR"),
+        "/netns-tests/one-policy.yaml"
+    ),
+];
+
 impl Case {
     pub const fn first_run() -> Self {
         Self {
@@ -160,6 +177,52 @@ impl Case {
             back: &["rm -f x"],
             finishes: true,
             ends_processes: true,
+        }
+    }
+
+    pub const fn policy_apply() -> Self {
+        Self {
+            setup: GOVERNED,
+            command: concat!(
+                "policy apply -f ",
+                env!("CARGO_MANIFEST_DIR"),
+                "/netns-tests/one-policy.yaml"
+            ),
+            back: &["policy rm db"],
+            finishes: true,
+            ..CASE
+        }
+    }
+
+    pub const fn label() -> Self {
+        Self {
+            setup: GOVERNED_BY_ONE,
+            command: "label other app=web",
+            back: &["label other app=other"],
+            finishes: true,
+            ..CASE
+        }
+    }
+
+    pub const fn governed_run() -> Self {
+        Self {
+            setup: GOVERNED_BY_ONE,
+            command: "run -d --net k --name x --label app=web --label io.kubernetes.pod.namespace=shop -- sleep 1001",
+            back: &["rm -f x"],
+            ..CASE
+        }
+    }
+
+    pub const fn governed_rm() -> Self {
+        Self {
+            setup: GOVERNED_BY_ONE,
+            prepare: &[
+                "run -d --net k --name x --label app=web --label io.kubernetes.pod.namespace=shop -- sleep 1001",
+            ],
+            command: "rm -f x",
+            finishes: true,
+            ends_processes: true,
+            ..CASE
         }
     }
 

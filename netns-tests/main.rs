@@ -44,6 +44,7 @@ mod faults;
 mod faulty;
 mod flows;
 mod fuzz;
+mod governed;
 mod harness;
 mod heal;
 mod hook;
@@ -94,6 +95,7 @@ fn main() {
         faults::spoil::STORIES,
         faults::steps::STORIES,
         faults::watch::STORIES,
+        governed::STORIES,
         parallel::STORIES,
         input::STORIES,
         newcomer::STORIES,

@@ -246,7 +246,7 @@ fn store(path: &Path) -> Vec<String> {
     let tables = [
         (
             "meta",
-            "SELECT key, value FROM meta WHERE key IN ('live', 'sysctls')",
+            "SELECT key, value FROM meta WHERE key IN ('live', 'sysctls', 'manifests')",
         ),
         ("intents", "SELECT what FROM intents"),
         ("networks", "SELECT name, json, kept FROM networks"),

@@ -45,4 +45,16 @@ pub const STORIES: &[Story] = &[
         Case::last_net_rm().at_every_step(m, Ending::Failed);
     }),
     own("fault::stop", |m| Case::stop().at_every_step(m, Ending::Failed)),
+    own("fault::policy_apply", |m| {
+        Case::policy_apply().at_every_step(m, Ending::Failed);
+    }),
+    own("fault::label", |m| {
+        Case::label().at_every_step(m, Ending::Failed);
+    }),
+    own("fault::governed_run", |m| {
+        Case::governed_run().at_half(m, Ending::Failed, 2);
+    }),
+    own("fault::governed_rm", |m| {
+        Case::governed_rm().at_half(m, Ending::Failed, 2);
+    }),
 ];

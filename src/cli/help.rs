@@ -14,13 +14,13 @@ Containers:
   cp, diff, image           Copy files in or out; list what it changed; bring images
 
 Networks and links:
-  net                       Make, list and remove networks
+  net, label                Make, list and remove networks; other labels for a container
   link, unlink, links       Let one container reach another; take that back; list
   cni, hook                 Serve podman, containerd, CRI-O and nerdctl as their plugin, or as an OCI hook
 
 Answers:
   why, reach, graph, flows  Whether a flow may pass, and why; the matrix; a picture; as it happens
-  policy                    Test Kubernetes network policies without a cluster, and explain them
+  policy                    Test, explain and enforce Kubernetes network policies
   doctor, fsck, gc          Check the machine; compare records and kernel; tidy up
   audit, watch              Who changed which link, port map or network; notice and mend at once
 

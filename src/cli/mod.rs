@@ -232,6 +232,11 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
                 ops::link::unlink(place, &End::from_end(&from)?, &to, service, dry)?,
             )
         }
+        Command::Label { name, labels } => planned(
+            place,
+            p,
+            ops::label::label(place, &name, &read::relabel(&labels)?, dry)?,
+        ),
         Command::Links => Ok(show::links(p, &ops::link::links(place)?)),
         Command::Why { from, to, probe } => {
             let (to, service) = End::with_service(&to)?;
@@ -256,7 +261,7 @@ fn dispatch(place: &Where, cli: Cli, p: &Printer) -> Result<i32> {
             }
             Ok(show::matrix(p, &matrix))
         }
-        Command::Policy(command) => policy::run(command, p),
+        Command::Policy(command) => policy::run(place, command, dry, p),
         Command::Graph { format } => Ok(graph::show(p, &ops::graph::graph(place)?, format)),
         Command::Flows {
             follow,

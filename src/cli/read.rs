@@ -73,6 +73,18 @@ fn labels(texts: &[String]) -> Result<BTreeMap<String, String>> {
     texts.iter().map(pair).collect()
 }
 
+/// `KEY=VALUE` sets a label, `KEY-` takes it away.
+pub fn relabel(texts: &[String]) -> Result<crate::ops::label::Changes> {
+    let change = |t: &String| match t.strip_suffix('-').filter(|key| !key.contains('=')) {
+        Some(key) if !key.is_empty() => Ok((key.to_owned(), None)),
+        _ => labels(std::slice::from_ref(t)).map(|l| {
+            let (key, value) = l.into_iter().next().unwrap_or_default();
+            (key, Some(value))
+        }),
+    };
+    texts.iter().map(change).collect()
+}
+
 fn spec(args: Run) -> Result<Spec> {
     let isolation = isolation::read(&args)?;
     let mut env = Vec::new();

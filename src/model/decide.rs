@@ -107,6 +107,13 @@ fn between(world: &World, from: &Endpoint, to: &Endpoint, flow: &Flow) -> Decisi
         return decision;
     }
     let change = Some(format!("moat link {a} {}", target(b.as_str(), flow.service)));
+    if let Some(governed) = world.governed_of(from)
+        && let Some(decision) = governed.between(a, b, flow.service, flow.family)
+    {
+        // What policies deny, a link opens.
+        let change = change.filter(|_| !decision.allowed);
+        return Decision { change, ..decision };
+    }
     let text = match forward.next() {
         Some(narrow) => format!(
             "a link from `{a}` to `{b}` opens {}, not {}",
@@ -207,6 +214,12 @@ pub(super) fn to_world(world: &World, from: &Endpoint, flow: &Flow) -> Decision 
     };
     let links = world.links.iter().filter(|l| from.is(&l.from)).filter(opens);
     let network = world.networks.get(&from.network);
+    if network.is_some_and(|n| !n.internal)
+        && let Some(governed) = world.governed_of(from)
+        && let Some(decision) = governed.outwards(a, &flow.to, flow.service, flow.family)
+    {
+        return decision;
+    }
     match (network.is_some_and(|n| n.internal), by_links(links, flow.service)) {
         (false, _) => Decision::yes(
             Rule::Default,

@@ -44,6 +44,8 @@ pub struct Flow {
 pub enum Rule {
     /// A link, or the lack of one.
     Link,
+    /// A network policy, or what holds where none speaks.
+    Policy,
     /// A published port, or the lack of one.
     Port,
     /// What holds without either.

@@ -8,6 +8,7 @@ mod device;
 mod end;
 mod family;
 mod flow;
+pub mod governed;
 mod image;
 mod mac;
 mod name;

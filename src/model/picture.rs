@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::governed::Governed;
 use super::{DefaultPolicy, End, Endpoint, Name, Network, Published, Router, Service, World};
 
 /// The whole picture; frames and nodes are named by their place in these lists.
@@ -103,7 +104,7 @@ impl Picture {
             drawing.frame(net, world);
         }
         for e in world.endpoints.values() {
-            drawing.container(e);
+            drawing.container(e, world);
         }
         for name in lone {
             let end = End::Container(name.clone());
@@ -120,6 +121,11 @@ impl Picture {
             let to = drawing.end(world, &link.to, Side::To);
             let opens = drawing.opens.entry((from, to)).or_default();
             opens.insert(link.service);
+        }
+        for (from, to, services) in world.governed.values().flat_map(Governed::granted) {
+            let from = drawing.node(&End::Container(from), Side::From, vec![]);
+            let to = drawing.node(&End::Container(to), Side::To, vec![]);
+            drawing.opens.entry((from, to)).or_default().extend(services);
         }
         for p in &world.published {
             drawing.publish(p);
@@ -163,10 +169,18 @@ impl Drawing {
         }
     }
 
-    fn container(&mut self, e: &Endpoint) {
+    fn container(&mut self, e: &Endpoint, world: &World) {
         let end = End::Container(e.container.clone());
-        let addresses = e.addresses.iter().map(ToString::to_string).collect();
-        let n = self.node(&end, Side::From, addresses);
+        let mut notes: Vec<String> = e.addresses.iter().map(ToString::to_string).collect();
+        if let Some(governed) = world.governed_of(e) {
+            notes.extend(
+                governed
+                    .selected_by(&e.container)
+                    .into_iter()
+                    .map(|p| format!("policy {p}")),
+            );
+        }
+        let n = self.node(&end, Side::From, notes);
         self.picture.nodes[n].frame = self.picture.frames.iter().position(|f| f.net == e.network);
     }
 
@@ -271,6 +285,9 @@ fn frame_notes(net: &Network) -> Vec<String> {
     let mut notes = Vec::new();
     if net.default_policy == DefaultPolicy::Open {
         notes.push("open inside".to_owned());
+    }
+    if net.default_policy == DefaultPolicy::Kubernetes {
+        notes.push("open where no policy selects".to_owned());
     }
     notes.push(
         if net.internal {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::governed::Governed;
 use super::{Bystander, End, Family, Link, Mac, Name, Proto, Subnet};
 
 /// Where a network's bridges, rules and conntrack live.
@@ -181,6 +182,9 @@ pub struct World {
     pub bystanders: BTreeMap<Name, Bystander>,
     pub links: Vec<Link>,
     pub published: Vec<Published>,
+    /// What policies govern, for each router that has a network with policies; filled in for answers and for
+    /// the whole of what is wanted.
+    pub governed: BTreeMap<Router, Governed>,
     /// The host's own addresses, loopback excepted, the uplink's included.
     pub host: Vec<IpAddr>,
 }
@@ -205,6 +209,14 @@ impl World {
     pub fn address_of(&self, name: &Name, family: Family) -> Option<IpAddr> {
         let walled = self.endpoints.get(name).and_then(|e| e.address(family));
         walled.or_else(|| self.bystanders.get(name)?.address(family))
+    }
+
+    /// What governs an endpoint, where policies do.
+    #[must_use]
+    pub fn governed_of(&self, e: &Endpoint) -> Option<&Governed> {
+        let network = self.networks.get(&e.network)?;
+        let governed = self.governed.get(&network.router)?;
+        governed.pod(&e.container).map(|_| governed)
     }
 
     /// Whether the networks of two endpoints meet in one router.

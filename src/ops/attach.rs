@@ -92,8 +92,11 @@ impl Moat {
     /// The step that failed, after all were taken back.
     pub fn attach(&mut self, name: &Name) -> Result<()> {
         self.ensure_bridge(name)?;
-        if let Err(e) = self.plug(name) {
+        if let Err(e) = self.plug(name).and_then(|()| self.begin_to_govern(name)) {
             let own = self.objects_of(name)?;
+            let lock = self.locks.links()?;
+            let _ = self.cease_to_govern(std::slice::from_ref(name));
+            drop(lock);
             let _ = self.apply_all(&Plan::remove(&own));
             return Err(e.noting("all steps before it were undone; the container has no network"));
         }
@@ -144,6 +147,7 @@ impl Moat {
                 .filter(|o| matches!(o, Object::Fdb { .. }) && e.foreign.is_some());
             self.apply(&Plan::remove(&known.cloned().collect()))?;
             self.apply(&Plan::remove(&rest))?;
+            self.cease_to_govern(std::slice::from_ref(name))?;
             self.leave_side(&e)?;
             self.forget(&[&e])?;
             port = objects.iter().find(|o| matches!(o, Object::Veth { .. })).cloned();
@@ -188,6 +192,7 @@ impl Moat {
         }
         self.apply(&Plan::remove(&rest))?;
         if live {
+            self.cease_to_govern(names)?;
             self.forget(&gone.iter().collect::<Vec<_>>())?;
         }
         let mut peers = BTreeSet::new();

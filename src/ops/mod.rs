@@ -22,6 +22,7 @@ pub mod hook;
 pub mod hosts;
 pub mod image;
 pub mod lab;
+pub mod label;
 pub mod life;
 pub mod link;
 pub mod list;

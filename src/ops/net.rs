@@ -54,7 +54,6 @@ pub fn create(place: &Where, request: &Request, dry: bool) -> Result<Option<Plan
 /// # Errors
 /// As there.
 pub(super) fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Option<Plan>> {
-    check_policy(request.default_policy)?;
     moat.exclude()?;
     let network = complete(moat, request)?;
     let before = moat.wanted()?;
@@ -96,22 +95,6 @@ pub(super) fn build(moat: &mut Moat, request: &Request, dry: bool) -> Result<Opt
     }
     moat.store.finish(intent)?;
     Ok(None)
-}
-
-/// Whether this version can do what a network is to do by default.
-///
-/// # Errors
-/// It cannot.
-pub fn check_policy(policy: DefaultPolicy) -> Result<()> {
-    if policy != DefaultPolicy::Kubernetes {
-        return Ok(());
-    }
-    Err(Error::Refused {
-        what:
-            "the default policy `kubernetes` needs network policies, which this version does not enforce yet"
-                .into(),
-        hint: "leave it out: `isolated` is the default".into(),
-    })
 }
 
 /// Chooses what was not asked for, and refuses what cannot be.

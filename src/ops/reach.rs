@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::context::{Moat, Where};
 use super::error::{Error, Result};
 use super::probe::{self, Shot};
+use crate::model::governed::Governed;
 use crate::model::{Endpoint, Family, Flow, Name, Party, Ports, Proto, Service, World, decide};
 
 /// Probes that wait at the same time: what is closed is waited for.
@@ -142,7 +143,13 @@ fn end(world: &World, name: &Name) -> End {
     }
 }
 
-/// What somebody opened to containers, and ping.
+/// One port as a service.
+fn single((proto, port): (Proto, u16)) -> Service {
+    let (first, last) = (port, port);
+    Service::Ports(proto, Ports { first, last })
+}
+
+/// What somebody opened to containers, what policies name, and ping.
 fn named(world: &World) -> BTreeSet<Service> {
     let linked = world
         .links
@@ -158,6 +165,7 @@ fn named(world: &World) -> BTreeSet<Service> {
     });
     linked
         .chain(published)
+        .chain(world.governed.values().flat_map(Governed::ports).map(single))
         .chain([Service::Proto(Proto::Icmp)])
         .collect()
 }

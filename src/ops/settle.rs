@@ -311,9 +311,11 @@ impl Moat {
             return Ok(State::new());
         }
         self.complete(&mut world)?;
+        self.govern(&mut world, &|name| sandboxes.contains_key(name))?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
         let mut s = desired::everything(&self.names, &machine, &world, &sandboxes, &bridges);
+        s.extend(super::policy::compiled(&world)?);
         s.extend(self.sides()?);
         self.without_lost(&world, &sandboxes, &mut s)?;
         Ok(s)
@@ -460,6 +462,7 @@ impl Moat {
     pub fn world(&mut self) -> Result<World> {
         let mut world = self.store.world(clock())?.0;
         self.complete(&mut world)?;
+        self.govern(&mut world, &|_| true)?;
         let beside = self.bystanders()?.into_iter();
         world.bystanders = beside.map(|b| (b.container.clone(), b)).collect();
         Ok(world)

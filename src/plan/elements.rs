@@ -10,7 +10,9 @@ use super::desired::place;
 use super::names::Names;
 use super::object::{Object, Place, State};
 use super::set::{Element, Expires, Field, SetName, Table};
-use crate::model::{End, Endpoint, Family, Link, Network, Ports, Proto, Router, Service, World};
+use crate::model::{
+    DefaultPolicy, End, Endpoint, Family, Link, Network, Ports, Proto, Router, Service, World,
+};
 
 /// A service that is open, until when.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +198,11 @@ pub fn reach_of(names: &Names, world: &World, from: &Endpoint) -> State {
             s.insert(Object::Element(Element {
                 at: at.clone(),
                 table: Table::Wall,
-                set: SetName::World(family),
+                // Where policies hold, these say how far out.
+                set: match net.default_policy {
+                    DefaultPolicy::Kubernetes if !net.internal => SetName::PolicyWorld(family),
+                    _ => SetName::World(family),
+                },
                 key: vec![Field::Ip(*address)],
                 end: None,
                 data: None,

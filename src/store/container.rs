@@ -328,6 +328,25 @@ impl Store {
         .map(drop)
     }
 
+    /// Gives a container other labels, which links and policies may name.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_labels(&self, name: &Name, labels: &BTreeMap<String, String>) -> Result<(), Error> {
+        let text = serde_json::to_string(labels).map_err(|e| self.record(e))?;
+        for table in [
+            "containers SET labels=?2 WHERE name=?1",
+            "endpoints SET labels=?2 WHERE container=?1",
+        ] {
+            self.run(&format!("UPDATE {table}"), (name.as_str(), &text))?;
+        }
+        self.run("DELETE FROM labels WHERE container=?1", [name.as_str()])?;
+        for (k, v) in labels {
+            self.run("INSERT INTO labels VALUES (?1, ?2, ?3)", (k, v, name.as_str()))?;
+        }
+        Ok(())
+    }
+
     /// Forgets a container; its endpoint must be gone.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod container;
 mod element;
 mod leases;
 mod link;
+mod manifest;
 mod network;
 mod open;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use container::{Container, NewEndpoint, Phase};
 pub use element::Held;
 pub use leases::{Holder, Leases, lease_dir};
 pub use link::LinkRow;
+pub use manifest::{Applied, Manifest};
 pub use network::NetworkRow;
 pub use open::{Store, boot_id};
 

@@ -248,6 +248,14 @@ pub enum Command {
         #[arg(value_name = "TO[:PORT[-END][/PROTO]]")]
         to: String,
     },
+    /// Give a container other labels: links and policies follow at once
+    #[command(after_help = "Examples:\n  moat label web tier=front\n  moat label web app=shop canary-")]
+    Label {
+        name: String,
+        /// Set one, or take it away
+        #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
+        labels: Vec<String>,
+    },
     /// List links, with what they have carried
     #[command(after_help = "Examples:\n  moat links\n  moat links --json | jq '.[].to'")]
     Links,
@@ -279,7 +287,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
-    /// Test Kubernetes network policies without a cluster, and explain them
+    /// Test Kubernetes network policies without a cluster, explain and enforce them
     #[command(
         subcommand,
         after_help = "Examples:\n  moat policy test manifests/ --expect reach.yaml\n  moat policy why -f manifests/ --from shop/web --to shop/db --port 5432"

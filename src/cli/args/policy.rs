@@ -50,8 +50,8 @@ pub enum NetworkPolicies {
         after_help = "Examples:\n  moat policy why -f manifests/ --from shop/web --to shop/db --port 5432\n  moat policy why -f all.yaml --from x/a --to y/b --port 53/udp --json"
     )]
     Why {
-        /// File or directory with manifests
-        #[arg(short, long, required = true)]
+        /// File or directory with manifests; without, what was applied, and containers that live
+        #[arg(short, long)]
         file: Vec<PathBuf>,
         #[arg(long, value_name = "NS/POD")]
         from: String,
@@ -67,7 +67,7 @@ pub enum NetworkPolicies {
         after_help = "Examples:\n  moat policy table manifests/\n  moat policy table all.yaml --families ip4"
     )]
     Table {
-        #[arg(required = true)]
+        /// Files and directories with manifests; without, containers that live
         path: Vec<PathBuf>,
         #[arg(long, value_name = "F,F", value_delimiter = ',', default_value = "ip4,ip6")]
         families: Vec<FamilyWord>,
@@ -81,6 +81,26 @@ pub enum NetworkPolicies {
         after: PathBuf,
         #[arg(long, value_name = "F,F", value_delimiter = ',', default_value = "ip4,ip6")]
         families: Vec<FamilyWord>,
+    },
+    /// Enforce policies upon containers in networks with `--default-policy kubernetes`
+    #[command(
+        after_help = "Examples:\n  moat policy apply -f policies/\n  moat policy apply -f deny.yaml -f web.yaml --dry-run"
+    )]
+    Apply {
+        /// File or directory with policies, and namespaces for their labels
+        #[arg(short, long, required = true)]
+        file: Vec<PathBuf>,
+    },
+    /// List the policies that were applied
+    #[command(after_help = "Examples:\n  moat policy ls\n  moat policy ls --json | jq -r '.[].name'")]
+    Ls,
+    /// Take policies away
+    #[command(
+        after_help = "Examples:\n  moat policy rm shop/db\n  moat policy rm NetworkPolicy/shop/db Namespace/shop"
+    )]
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Find what people get wrong; exit 1 if anything
     #[command(after_help = "Examples:\n  moat policy lint manifests/\n  moat policy lint all.yaml --json")]

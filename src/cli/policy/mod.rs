@@ -2,7 +2,6 @@
 
 mod form;
 mod table;
-mod words;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -12,15 +11,15 @@ use serde_json::{Value, json};
 
 use super::args::{FamilyWord, NetworkPolicies, ReportFormat};
 use super::print::{Look, Printer, save};
-use crate::model::policy::{Engine, Ruling, Side, lint};
+use crate::model::policy::{Engine, Ruling, Side, lint, words};
 use crate::model::{Family, Ports, Proto, Service};
 use crate::ops::policy::{self, Answer, Change, Question, Report, Request};
-use crate::ops::{Error, Result};
+use crate::ops::{Error, Result, Where};
 
 /// Work that takes longer than this says how far it is.
 const SOON: Duration = Duration::from_secs(1);
 
-pub fn run(command: NetworkPolicies, p: &Printer) -> Result<i32> {
+pub fn run(place: &Where, command: NetworkPolicies, dry: bool, p: &Printer) -> Result<i32> {
     match command {
         NetworkPolicies::Test {
             path,
@@ -34,7 +33,11 @@ pub fn run(command: NetworkPolicies, p: &Printer) -> Result<i32> {
             test(&request(path, expect, &families), probe, form, out.as_deref(), p)
         }
         NetworkPolicies::Table { path, families } => {
-            let report = decided(&request(path, vec![], &families), p)?;
+            let report = if path.is_empty() {
+                policy::table_live(place, &kinds(&families))?
+            } else {
+                decided(&request(path, vec![], &families), p)?
+            };
             let form = if p.json {
                 ReportFormat::Json
             } else {
@@ -58,7 +61,12 @@ pub fn run(command: NetworkPolicies, p: &Printer) -> Result<i32> {
                 port,
                 families: kinds(&families),
             };
-            Ok(why(&policy::why(&question)?, port, p))
+            let answer = if question.files.is_empty() {
+                policy::why_live(place, &question)?
+            } else {
+                policy::why(&question)?
+            };
+            Ok(why(&answer, port, p))
         }
         NetworkPolicies::Diff {
             before,
@@ -76,7 +84,40 @@ pub fn run(command: NetworkPolicies, p: &Printer) -> Result<i32> {
             Ok(i32::from(!diff.changes.is_empty()))
         }
         NetworkPolicies::Lint { path } => findings(&path, p),
+        NetworkPolicies::Apply { file } => {
+            let (count, plan) = policy::apply(place, &file, dry)?;
+            if plan.is_none() {
+                p.say(format!("applied {count}"));
+            }
+            super::planned(place, p, plan)
+        }
+        NetworkPolicies::Ls => {
+            listed(&policy::ls(place)?, p);
+            Ok(0)
+        }
+        NetworkPolicies::Rm { names } => super::planned(place, p, policy::rm(place, &names, dry)?),
     }
+}
+
+fn listed(all: &[policy::View], p: &Printer) {
+    if p.json {
+        p.json(&all);
+        return;
+    }
+    let row = |v: &policy::View| {
+        let name = v
+            .namespace
+            .as_ref()
+            .map_or_else(|| v.name.clone(), |n| format!("{n}/{}", v.name));
+        vec![
+            v.kind.clone(),
+            name,
+            v.containers.to_string(),
+            format!("{}:{}", v.file, v.line),
+        ]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    p.table(&["KIND", "NAME", "CONTAINERS", "FROM"], &rows);
 }
 
 fn kinds(words: &[FamilyWord]) -> Vec<Family> {

@@ -13,6 +13,7 @@ use crate::cni::json::{Node, Object};
 use crate::cni::result::{Dns, Outcome, Route};
 use crate::cni::runtime::{self, IpRange, PortMapping, Rate, Runtime, ip_range};
 use crate::cni::shape;
+use crate::model::governed::{NAMESPACE, POD};
 use crate::model::{
     DefaultPolicy, End, EndError, ExtraRoute, Family, Name, Ports, Router, Service, Subnet, overlaps,
 };
@@ -50,6 +51,12 @@ pub fn request(call: &Call) -> Result<Request> {
     let (runtime, wishes) = (call.runtime()?, call.wishes()?);
     let mut labels: BTreeMap<String, String> = wishes.labels.into_iter().collect();
     labels.extend(annotated_labels(&runtime)?);
+    // What network policies call it.
+    for (arg, label) in [("K8S_POD_NAMESPACE", NAMESPACE), ("K8S_POD_NAME", POD)] {
+        if let Some(value) = call.arg(arg) {
+            labels.entry(label.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
     let netns = call.netns.clone();
     Ok(Request {
         id: Id {

@@ -18,6 +18,7 @@ pub mod oracle;
 mod read;
 mod rule;
 mod set;
+pub mod words;
 
 pub use cluster::{Cluster, Namespace, Node, OUTSIDE, Place, Pod, PodId, PodPort, Standing, Workload};
 pub use decide::{Miss, PeerMiss, PortMiss, Ruling, Side, Tried, Verdict};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::refused;
 use crate::model::{DefaultPolicy, Name, Network, Router, Subnet};
 use crate::ops::context::Moat;
-use crate::ops::error::Result;
+use crate::ops::error::{Error, Result};
 use crate::ops::net;
 use crate::store::Store;
 
@@ -40,7 +40,13 @@ pub(super) fn find_or_make(
     if !moat.knows_host {
         return Ok(None);
     }
-    net::check_policy(wish.default_policy.unwrap_or_default())?;
+    if wish.foreign && wish.default_policy == Some(DefaultPolicy::Kubernetes) {
+        return Err(Error::Refused {
+            what: "network policies do not govern containers whose interfaces another plugin makes".into(),
+            hint: "leave `defaultPolicy` out: walls with links hold there; or use type `moat` without mode `policy`"
+                .into(),
+        });
+    }
     let routed = if wish.foreign { &[] } else { &moat.host_routes[..] };
     let subnets = net::choose_subnets(moat.families(), &wish.subnets, &s.networks()?, routed)?;
     let network = Network {

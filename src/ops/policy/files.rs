@@ -27,6 +27,14 @@ pub fn load(paths: &[PathBuf]) -> Result<Manifests> {
 /// # Errors
 /// Something cannot be read, or is no manifest.
 pub fn load_all(paths: &[PathBuf]) -> Result<Manifests> {
+    Ok(read(&sources(paths)?)?)
+}
+
+/// The texts of files and of those in directories, each once.
+///
+/// # Errors
+/// Something cannot be read.
+pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>> {
     let mut seen = BTreeSet::new();
     let mut sources = vec![];
     for path in paths {
@@ -50,7 +58,7 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Manifests> {
             });
         }
     }
-    Ok(read(&sources)?)
+    Ok(sources)
 }
 
 /// The manifests in a directory and below, in the order of their names; hidden ones are left out.

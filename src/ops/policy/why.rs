@@ -41,7 +41,14 @@ impl Answer {
 /// The manifests cannot be read, an end is not in them, or the two have no address of one family.
 pub fn why(question: &Question) -> Result<Answer> {
     let manifests = load(&question.files)?;
-    let engine = Engine::new(manifests.cluster, manifests.policies);
+    answer(Engine::new(manifests.cluster, manifests.policies), question)
+}
+
+/// Decides one flow of a cluster.
+///
+/// # Errors
+/// An end is not in it, or the two have no address of one family.
+pub fn answer(engine: Engine, question: &Question) -> Result<Answer> {
     let (from, to) = (find(&engine, &question.from)?, find(&engine, &question.to)?);
     let (port, proto) = question.port;
     let has = |id, family| engine.cluster.pod(id).address(family).is_some();

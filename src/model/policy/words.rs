@@ -1,8 +1,6 @@
 //! Verdicts on policies in words.
 
-use crate::model::policy::{
-    Direction, Engine, Miss, PeerMiss, PortMiss, RuleId, Ruling, Side, Tried, Verdict,
-};
+use super::{Direction, Engine, Miss, PeerMiss, PortMiss, RuleId, Ruling, Side, Tried, Verdict};
 use crate::model::{Family, Proto};
 
 /// `TCP`, as manifests write it.

@@ -18,6 +18,7 @@ pub const STORIES: &[Story] = &[
     everywhere("governed::what_is_under_way_stops", under_way_stops),
     own("governed::the_way_out", the_way_out),
     own("governed::pods_of_kubernetes_runtimes", pods),
+    own("governed::many_at_once", many_at_once),
     own("governed::input", input),
 ];
 
@@ -153,6 +154,42 @@ fn under_way_stops(mode: Mode) {
             "goes on again"
         );
     }
+}
+
+/// Containers that come, go and are relabelled at the same time leave what is recorded, and no more.
+fn many_at_once(mode: Mode) {
+    let w = governed(mode);
+    w.ok(&["policy", "apply", "-f", ONE]);
+    let at_once = |commands: Vec<Vec<String>>| {
+        std::thread::scope(|scope| {
+            for words in &commands {
+                let w = &w;
+                scope.spawn(move || w.ok(&words.iter().map(String::as_str).collect::<Vec<_>>()));
+            }
+        });
+        w.is_clean();
+    };
+    let words = |line: String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let run = |n: usize, app: &str| {
+        words(format!(
+            "run -d --net k --name c{n} --label app={app} --label io.kubernetes.pod.namespace=shop -- sleep 1000"
+        ))
+    };
+    at_once(
+        (0..8)
+            .map(|n| run(n, if n % 2 == 0 { "db" } else { "web" }))
+            .collect(),
+    );
+    let mut mixed: Vec<_> = (0..3).map(|n| words(format!("label c{n} app=web"))).collect();
+    mixed.extend((3..6).map(|n| words(format!("rm -f c{n}"))));
+    mixed.extend((8..10).map(|n| run(n, "db")));
+    at_once(mixed);
+    let found = w.json(&["reach", "--probe", "--port", "80/tcp", "--port", "81/tcp"]);
+    let cells = found["cells"].as_array().expect("cells");
+    assert!(cells.iter().all(|c| c["decided"] == c["observed"]), "{found}");
+    let mut last: Vec<_> = [0, 1, 2, 6, 7, 8, 9].map(|n| words(format!("rm -f c{n}"))).into();
+    last.push(words("policy rm db".to_owned()));
+    at_once(last);
 }
 
 /// What leaves for the world is asked for by its address.

@@ -23,7 +23,7 @@ impl Held {
         let links = world.endpoints.get(name).map(|e| moat.permissions_of(&world, e));
         Ok(Self {
             links: links.unwrap_or_default(),
-            policies: moat.policy_state(&[])?,
+            policies: moat.policy_state()?,
         })
     }
 

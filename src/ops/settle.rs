@@ -311,7 +311,8 @@ impl Moat {
             return Ok(State::new());
         }
         self.complete(&mut world)?;
-        self.govern(&mut world, &|name| sandboxes.contains_key(name))?;
+        let governed = self.store.governed()?;
+        self.govern(&mut world, &|name| governed.contains(name))?;
         let machine = self.machine()?;
         let bridges = self.store.bridges()?;
         let mut s = desired::everything(&self.names, &machine, &world, &sandboxes, &bridges);

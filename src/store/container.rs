@@ -328,6 +328,26 @@ impl Store {
         .map(drop)
     }
 
+    /// From now on what policies need for a container is in the kernel, or being put there.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn set_governed(&self, name: &Name) -> Result<(), Error> {
+        let sql = "UPDATE endpoints SET governed=1 WHERE container=?1";
+        self.run(sql, [name.as_str()]).map(drop)
+    }
+
+    /// The containers of which policies speak; they go with their endpoints.
+    ///
+    /// # Errors
+    /// A database error or a record that cannot be read.
+    pub fn governed(&self) -> Result<BTreeSet<Name>, Error> {
+        let sql = "SELECT container FROM endpoints WHERE governed";
+        let rows: Vec<String> = self.rows(sql, [], |r| r.get(0))?;
+        let names = rows.iter().map(|n| n.parse().map_err(|e| self.record(e)));
+        names.collect()
+    }
+
     /// Gives a container other labels, which links and policies may name.
     ///
     /// # Errors

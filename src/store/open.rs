@@ -10,7 +10,7 @@ use super::Error;
 
 /// The number of what `schema.sql` says: another number with every change of it. State lives no
 /// longer than a boot, so another layout is refused instead of being converted.
-pub(super) const LAYOUT: i64 = 3;
+pub(super) const LAYOUT: i64 = 4;
 
 /// How long a process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(20);

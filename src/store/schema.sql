@@ -41,7 +41,9 @@ CREATE TABLE endpoints (
     iface TEXT NOT NULL DEFAULT 'eth0',
     aliases TEXT NOT NULL DEFAULT '[]', routes TEXT NOT NULL DEFAULT '[]',
     -- another interface of the namespace has the default routes
-    further INTEGER NOT NULL DEFAULT 0);
+    further INTEGER NOT NULL DEFAULT 0,
+    -- network policies speak of it: what they need for it is in the kernel, or on its way there or back
+    governed INTEGER NOT NULL DEFAULT 0);
 CREATE UNIQUE INDEX endpoints_ip4 ON endpoints(ip4);
 CREATE UNIQUE INDEX endpoints_ip6 ON endpoints(ip6);
 CREATE UNIQUE INDEX endpoints_mac ON endpoints(network, mac);

@@ -169,10 +169,10 @@ fn replace(
     let _lock = moat.locks.links()?;
     let recorded = moat.store.manifests()?;
     let wanted = next(&recorded)?;
-    let before = moat.policy_state(&[])?;
+    let before = moat.policy_state()?;
     moat.store.begin()?;
     let tried = moat.store.set_manifests(&wanted).map_err(Error::from);
-    let after = tried.and_then(|()| moat.policy_state(&[]));
+    let after = tried.and_then(|()| moat.policy_state());
     moat.store.roll_back()?;
     let plan = policy::change(&before, &after?);
     if dry {

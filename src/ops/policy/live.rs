@@ -12,7 +12,7 @@ use super::report::{Cell, Report};
 use super::why::{Answer, Question, answer};
 use crate::model::governed::{Applied, Governed};
 use crate::model::policy::{Engine, Expectations, Source, cells, read};
-use crate::model::{DefaultPolicy, Family, Name, Router, World};
+use crate::model::{DefaultPolicy, Family, Name, Network, Router, World};
 use crate::plan::{Place, State, policy};
 
 impl Moat {
@@ -56,7 +56,7 @@ impl Moat {
     /// # Errors
     /// When the store cannot be read.
     pub fn govern(&self, world: &mut World, counts: &dyn Fn(&Name) -> bool) -> Result<()> {
-        let has = |n: &crate::model::Network| n.default_policy == DefaultPolicy::Kubernetes;
+        let has = |n: &Network| n.default_policy == DefaultPolicy::Kubernetes;
         if world.networks.values().any(has) {
             let applied = Arc::new(self.applied()?);
             world.governed = Governed::all(world, &applied, counts);
@@ -64,42 +64,43 @@ impl Moat {
         Ok(())
     }
 
-    /// What the wall holds for policies while the containers that `without` names are not there.
+    /// What the wall holds for policies.
     ///
     /// # Errors
     /// When the store cannot be read, or there is more than the kernel is given.
-    pub fn policy_state(&self, without: &[Name]) -> Result<State> {
-        Ok(self.policy_states([without])?.swap_remove(0))
+    pub fn policy_state(&self) -> Result<State> {
+        Ok(self.policy_states([&[]])?.swap_remove(0))
     }
 
-    /// The same for several that are not there, from one reading of the records.
+    /// The same without some containers, for several such sets, from one reading of the records.
     fn policy_states<const N: usize>(&self, without: [&[Name]; N]) -> Result<Vec<State>> {
         let networks = self.store.networks()?;
-        if networks
-            .iter()
-            .all(|r| r.network.default_policy != DefaultPolicy::Kubernetes)
-        {
+        let has = |n: &Network| n.default_policy == DefaultPolicy::Kubernetes;
+        if !networks.iter().any(|r| has(&r.network)) {
             return Ok(vec![State::new(); N]);
         }
-        let (mut world, sandboxes) = self.store.world(now())?;
+        let (mut world, _) = self.store.world(now())?;
         let applied = Arc::new(self.applied()?);
+        let governed = self.store.governed()?;
         let state = |without: &[Name]| {
-            let counts = |name: &Name| sandboxes.contains_key(name) && !without.contains(name);
+            let counts = |name: &Name| governed.contains(name) && !without.contains(name);
             world.governed = Governed::all(&world, &applied, &counts);
             compiled(&world)
         };
         without.into_iter().map(state).collect()
     }
 
-    /// Lets policies speak of a container that was just attached.
+    /// Lets policies speak of a container that was just attached. Containers that come at the same time do so
+    /// one after the other: each finds in the records what those before it have put into the kernel.
     ///
     /// # Errors
     /// The step that failed.
     pub fn begin_to_govern(&mut self, name: &Name) -> Result<()> {
-        if !self.is_governed(name)? {
+        if !self.is_in_governed_network(name)? {
             return Ok(());
         }
         let _lock = self.locks.links()?;
+        self.store.set_governed(name)?;
         let states = self.policy_states([std::slice::from_ref(name), &[]])?;
         self.apply(&policy::change(&states[0], &states[1]))
     }
@@ -110,20 +111,16 @@ impl Moat {
     /// # Errors
     /// When something would not go, after all was tried.
     pub fn cease_to_govern(&mut self, names: &[Name]) -> Result<()> {
-        let mut governed = vec![];
-        for name in names {
-            if self.is_governed(name)? {
-                governed.push(name.clone());
-            }
-        }
-        if governed.is_empty() {
+        let governed = self.store.governed()?;
+        let going: Vec<Name> = names.iter().filter(|n| governed.contains(*n)).cloned().collect();
+        if going.is_empty() {
             return Ok(());
         }
-        let states = self.policy_states([&[], &governed])?;
+        let states = self.policy_states([&[], &going])?;
         self.apply_all(&policy::change(&states[0], &states[1]))
     }
 
-    fn is_governed(&self, name: &Name) -> Result<bool> {
+    fn is_in_governed_network(&self, name: &Name) -> Result<bool> {
         let Some((e, _)) = self.store.endpoint(name)? else {
             return Ok(false);
         };

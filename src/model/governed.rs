@@ -138,15 +138,14 @@ impl Governed {
         selecting.map(|(_, p)| p.title()).collect()
     }
 
-    /// What policies let pass, of the ports that somebody names, where a policy selects one of the two; nothing
-    /// where there are more containers than a picture can show.
+    /// What policies let pass, of the ports that somebody names, where one speaks of what the sender sends or of
+    /// what the receiver receives; nothing where there are more containers than a picture can show.
     #[must_use]
     pub fn granted(&self) -> Vec<(Name, Name, BTreeSet<Service>)> {
-        let selected: BTreeSet<&Name> = self
-            .pods
-            .keys()
-            .filter(|name| !self.selected_by(name).is_empty())
-            .collect();
+        let selected = |pod: PodId, direction: Direction| {
+            let mut policies = self.engine.policies.iter().enumerate();
+            policies.any(|(n, p)| p.rules(direction).is_some() && self.engine.subject(n).contains(pod))
+        };
         let ports = self.ports();
         let single = |(proto, port): &(Proto, u16)| {
             let (first, last) = (*port, *port);
@@ -158,7 +157,7 @@ impl Governed {
         }
         for (from, a) in &self.pods {
             for (to, b) in self.pods.iter().filter(|(to, _)| *to != from) {
-                if !selected.contains(from) && !selected.contains(to) {
+                if !selected(*a, Direction::Egress) && !selected(*b, Direction::Ingress) {
                     continue;
                 }
                 let has = |f: &Family| {
@@ -446,6 +445,7 @@ mod tests {
         let world = world();
         let governed = &world.governed[&Router::Own];
         let granted = governed.granted();
+        // To `web` nothing of what `db` sends may go; and of what `web` receives no policy speaks.
         let [(from, to, services)] = &granted[..] else {
             panic!("{granted:?}")
         };

@@ -42,16 +42,13 @@ impl Held {
 pub fn label(place: &Where, key: &str, changes: &Changes, dry: bool) -> Result<Option<Plan>> {
     let mut moat = Moat::settled(place)?;
     let c = moat.find(key)?;
-    relabel(&mut moat, &c.name, &c.labels, changes, dry).map_err(|e| e.while_doing(format!("label `{key}`")))
+    relabel(&mut moat, &c.name, changes, dry).map_err(|e| e.while_doing(format!("label `{key}`")))
 }
 
-fn relabel(
-    moat: &mut Moat,
-    name: &Name,
-    labels: &BTreeMap<String, String>,
-    changes: &Changes,
-    dry: bool,
-) -> Result<Option<Plan>> {
+fn relabel(moat: &mut Moat, name: &Name, changes: &Changes, dry: bool) -> Result<Option<Plan>> {
+    let _lock = moat.locks.links()?;
+    // Under the lock: two commands at once each keep what the other set.
+    let labels = &moat.find(name.as_str())?.labels;
     let mut wanted = labels.clone();
     for (key, value) in changes {
         match value {
@@ -59,7 +56,6 @@ fn relabel(
             None => wanted.remove(key),
         };
     }
-    let _lock = moat.locks.links()?;
     let before = Held::of(moat, name)?;
     let mut peers = moat.who_names(name)?;
     moat.store.begin()?;

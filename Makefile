@@ -86,11 +86,12 @@ demo: deps build ## the main job on real programs, in a private network namespac
 demo-shop: deps build ## ten real servers from one Compose file, tried with packets; draws target/shop.svg
 	@bash docs/demo/demo-shop $(MOAT) target/shop.svg
 
-bench: NEEDED += bwrap=bubblewrap
-bench: deps build ## how long commands and the plugin take, alone and beside peers: medians of RUNS=30
+bench: NEEDED += bwrap=bubblewrap iperf3=iperf3
+bench: deps build ## how long commands, the plugin and packets take, alone and beside peers: medians of RUNS=30
 	@python3 -B docs/demo/bench $(MOAT) $(RUNS)
 	@python3 -B docs/demo/bench-cni $(MOAT) $(RUNS)
 	@python3 -B docs/demo/bench-peers $(MOAT) $(RUNS)
+	@python3 -B docs/demo/bench-path $(MOAT) 5
 
 man: build       ## target/moat.1
 	$(MOAT) gen man > target/moat.1

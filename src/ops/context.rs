@@ -10,7 +10,7 @@ use super::lock::{Lock, Locks};
 use crate::kernel::Kernel;
 use crate::kernel::linux::{Holder, Linux};
 use crate::model::{Family, World};
-use crate::plan::{Machine, Names, Object, Place, Plan};
+use crate::plan::{Machine, Names, Object, Place, Plan, desired};
 use crate::store::{self, Store};
 
 /// The state root when nobody names another.
@@ -128,7 +128,9 @@ impl Moat {
     /// When the kernel cannot be asked.
     pub fn machine(&mut self) -> Result<Machine> {
         let accepts_ra = self.kernel.advertised()?;
+        let filters = self.kernel.sysctls(&Place::Host, &desired::BRIDGE_FILTERS)?;
         Ok(Machine {
+            filters_frames: filters.iter().all(Option::is_some),
             families: self.families(),
             mtu: self.kernel.default_mtu()?,
             accepts_ra,
@@ -217,7 +219,7 @@ impl Moat {
     /// Where a network's objects are made.
     #[must_use]
     pub fn place(network: &crate::model::Network) -> Place {
-        crate::plan::desired::place(network)
+        desired::place(network)
     }
 }
 

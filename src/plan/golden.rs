@@ -108,6 +108,7 @@ fn golden_foundation() {
         families: Family::BOTH.to_vec(),
         mtu: 1500,
         accepts_ra: vec!["ens3.100".to_owned()],
+        filters_frames: true,
     };
     let names = Names::of_world(0);
     let mut s = desired::foundation(&names, &machine);

@@ -11,6 +11,14 @@ use crate::model::Family;
 use crate::plan::names::{MARK_IN, MARK_OUT, Names};
 use crate::plan::object::{Hop, LOCAL, MAIN, Mark, Object, Place, Ruleset, State, Verdict};
 
+/// Whether bridged frames go through the hooks of these families as well: `br_netfilter` has them, each namespace
+/// its own.
+pub const BRIDGE_FILTERS: [&str; 3] = [
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
+    "net/bridge/bridge-nf-call-arptables",
+];
+
 /// The link-local addresses of the uplink's ends.
 const LINK_LOCAL_HOST: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
@@ -31,6 +39,9 @@ pub fn foundation(names: &Names, machine: &Machine) -> State {
         mtu: machine.mtu,
     });
     s.extend(router_values(&machine.families));
+    if machine.filters_frames {
+        s.extend(BRIDGE_FILTERS.map(|key| sysctl(&router, key, "0")));
+    }
     for family in &machine.families {
         s.extend(uplink_ends(names, *family));
         s.extend(router_policy(names, *family));

@@ -21,7 +21,7 @@ use super::set::{Element, Field, SetName, Table};
 use crate::model::{Family, Name, Network, Router, World};
 
 pub use endpoint::{endpoint, published};
-pub use foundation::{foundation, host_policy, router_policy, router_values, way_out};
+pub use foundation::{BRIDGE_FILTERS, foundation, host_policy, router_policy, router_values, way_out};
 pub use network::{bridge, bridge_mac, host_addresses, lone_host_addresses, net, side};
 
 /// The gateway of every IPv6 container: link-local, so it is the same on each bridge.
@@ -37,6 +37,8 @@ pub struct Machine {
     /// Host interfaces that take IPv6 router advertisements: these must go on doing so
     /// when the host starts to forward (`accept_ra` 2).
     pub accepts_ra: Vec<String>,
+    /// `br_netfilter` is loaded. Our bridges have no use for it, and in a new namespace it takes every frame.
+    pub filters_frames: bool,
 }
 
 /// Where a network's objects are made.

@@ -20,6 +20,7 @@ pub fn everything(names: &Names, world: &World) -> State {
         families: Family::BOTH.to_vec(),
         mtu: 1500,
         accepts_ra: vec![],
+        filters_frames: true,
     };
     let place = |e: &Endpoint| (e.container.clone(), format!("/netns/{}", e.id).into());
     let sandboxes = world.endpoints.values().map(place).collect();

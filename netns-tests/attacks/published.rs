@@ -3,8 +3,10 @@
 //! Each attempt is made against walls and, where it shows something there, against the naive way: a
 //! translation rule for the port, `route_localnet` for the loopback address, one resolver for all.
 
+use std::time::Duration;
+
 use super::lab::Lab;
-use crate::net::{Ns, Running};
+use crate::net::{Ns, Running, until};
 use crate::walls::FROM_OTHERS;
 use crate::world::{FAMILIES, Mode, Neighbour, World};
 
@@ -13,7 +15,7 @@ fn beyond(host: &Ns) -> (Running, Ns, Running) {
     let mut sleeper = std::process::Command::new("unshare");
     sleeper.args(["-n", "sh", "-c", "echo ready; echo $$; exec sleep 1000"]);
     let sleeper = Running::start(&mut sleeper, "\n");
-    crate::net::until(std::time::Duration::from_secs(2), || sleeper.count() > 0);
+    until(Duration::from_secs(2), || sleeper.count() > 0);
     let pid = sleeper.count();
     let ns = Ns::at(format!("/proc/{pid}/ns/net"), "far0");
     host.must(&format!(
@@ -161,7 +163,9 @@ pub fn ports(mode: Mode) {
         assert!(Ns::host().reaches("tcp", Neighbour::host(family), 8080));
         assert!(lan.ns.reaches("tcp", far(family), 8080));
         let who = Neighbour::ip(family);
-        assert!(theirs.text().contains(who), "{}", theirs.text());
+        // It says so after it has answered.
+        let told = || theirs.text().contains(who);
+        assert!(until(Duration::from_secs(2), told), "{}", theirs.text());
     }
     loopback_by_the_host(&lan.ns);
     let seen = victim.ns.capture(FROM_OTHERS);

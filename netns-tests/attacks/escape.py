@@ -37,10 +37,13 @@ def agent():
     """CVE-2022-0492: a cgroup hierarchy with an agent that the host runs."""
     at = '/tmp/escape-cgroup'
     os.makedirs(at, exist_ok=True)
-    for kind in (b'cgroup2', b'cgroup'):
-        if libc.mount(b'x', at.encode(), kind, 0, b'' if kind == b'cgroup2' else b'rdma') == 0:
-            libc.umount2(at.encode(), 2)
-            return True
+    try:
+        for kind in (b'cgroup2', b'cgroup'):
+            if libc.mount(b'x', at.encode(), kind, 0, b'' if kind == b'cgroup2' else b'rdma') == 0:
+                libc.umount2(at.encode(), 2)
+                return True
+    finally:
+        os.rmdir(at)
 
 def cgroup():
     """Its own cgroup is read-only: no limit is lifted, none is left."""

@@ -101,8 +101,10 @@ impl Lab {
                 (me.ip(family), "6000", "7777"),
                 (outside, "9000", "5001"),
             ] {
-                let out = friend.ns.wire(&["call", "udp", to, port, sport, "2"]);
-                assert!(out.ok(), "{out:?}");
+                // A datagram may be lost before neighbours know each other.
+                let call = || friend.ns.wire(&["call", "udp", to, port, sport, "2"]);
+                let out = (0..5).map(|_| call()).find(|out| out.ok());
+                assert!(out.is_some(), "no answer from {to} {port}");
             }
             if !self.walled {
                 for (from, to) in [
@@ -177,8 +179,10 @@ impl Lab {
         let (victim, friend) = (self.person("victim"), self.person("friend"));
         for family in FAMILIES {
             for (to, port) in [(victim.ip(family), "4000"), (Neighbour::ip(family), "9000")] {
-                let out = friend.ns.wire(&["call", "udp", to, port, "0", "2"]);
-                assert!(out.stderr.contains("refused"), "{to}: {out:?}");
+                // Errors are rationed, and the attacks used some of the ration.
+                let call = || friend.ns.wire(&["call", "udp", to, port, "0", "2"]);
+                let refused = (0..5).any(|_| call().stderr.contains("refused"));
+                assert!(refused, "nobody said that {to} does not serve {port}");
             }
         }
         world.is_clean();

@@ -230,6 +230,7 @@ fn expire(mode: Mode) {
         .iter()
         .map(|f| b.ns.start(&["sink", "tcp", any(*f), &format!("900{f}")]))
         .collect();
+    let router = w.router();
     w.ok(&["link", "--for", "2s", "a", "b"]);
     let _pours: Vec<_> = FAMILIES
         .iter()
@@ -252,6 +253,9 @@ fn expire(mode: Mode) {
         sinks.iter().map(super::net::Running::count).collect::<Vec<_>>()
     );
     assert!(!a.ns.pings(&b.ip4) && !a.ns.pings(&b.ip6));
+    // Nor may errors about its flows pass any more, before any command has come.
+    let left = router.must("nft list ruleset | sed -n '/set p[a-z]*[46] {/,/}/p'");
+    assert!(left.contains("set peer4") && !left.contains("elements"), "{left}");
     assert_eq!(w.json(&["links"]).as_array().map(Vec::len), Some(0));
     w.is_clean();
 }

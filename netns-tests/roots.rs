@@ -19,7 +19,7 @@ fn ifaces() -> String {
 }
 
 fn host() -> String {
-    Ns::host().must("ip -o link; nft -s list ruleset; ip rule")
+    Ns::host().must("ip -o link | sed 's/ link-netnsid [a-z0-9]*//'; nft -s list ruleset; ip rule")
 }
 
 /// The second root is refused whatever it wants, and what the first made stays.

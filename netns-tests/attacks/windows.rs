@@ -27,10 +27,6 @@ pub fn open_on_a_bridge() {
 }
 
 pub fn every_change(mode: Mode) {
-    // A flush lets refusals, and seldom more, out by the uplink (SECURITY.md, Limits): not yet for every run.
-    if mode == Mode::Own && std::env::var_os("MOAT_SOAK_SECONDS").is_none() {
-        return eprintln!("skipped: only with MOAT_SOAK_SECONDS");
-    }
     if mode == Mode::Own {
         open_on_a_bridge();
     }

@@ -4,7 +4,7 @@
 use crate::faults::leak::Flood;
 use crate::harness::{Story, own};
 use crate::net::{Ns, until};
-use crate::world::{FAMILIES, Mode, Neighbour, World};
+use crate::world::{Container, FAMILIES, Mode, Neighbour, World};
 
 pub const STORIES: &[Story] = &[
     own("beside::other_firewalls", other_firewalls),
@@ -40,15 +40,21 @@ table inet firewalld {
 }
 END";
 
-fn other_firewalls(mode: Mode) {
-    let mut w = World::new(mode);
-    let lan = w.lan();
-    let (a, b, c) = (
+/// `a` is linked to port 80 of `b`, which is published; nobody is to `c`.
+fn three(w: &World) -> (Container, Container, Container) {
+    let all = (
         w.idle("a", &[]),
         w.idle("b", &["-p", "8080:80"]),
         w.idle("c", &[]),
     );
     w.ok(&["link", "a", "b:80/tcp"]);
+    all
+}
+
+fn other_firewalls(mode: Mode) {
+    let mut w = World::new(mode);
+    let lan = w.lan();
+    let (a, b, c) = three(&w);
     let _server = b.ns.serve("tcp", "::", 80);
     let flood = Flood::start(&c, &b);
     let links = |when: &str| {
@@ -157,12 +163,7 @@ fn other_firewalls(mode: Mode) {
 fn an_overlapping_range(mode: Mode) {
     let mut w = World::new(mode);
     let lan = w.lan();
-    let (a, b, c) = (
-        w.idle("a", &[]),
-        w.idle("b", &["-p", "8080:80"]),
-        w.idle("c", &[]),
-    );
-    w.ok(&["link", "a", "b:80/tcp"]);
+    let (a, b, c) = three(&w);
     let _server = b.ns.serve("tcp", "::", 80);
     let flood = Flood::start(&c, &b);
     let subnet = w.net_field("subnets", 0);

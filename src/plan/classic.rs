@@ -48,27 +48,16 @@ pub enum Ingress {
     Isolated,
 }
 
-fn element(table: Table, set: SetName, key: Vec<Field>) -> Element {
-    Element {
-        at: Place::Host,
-        table,
-        set,
-        key,
-        end: None,
-        data: None,
-        expires: None,
-    }
-}
-
 fn inet(set: SetName, key: Vec<Field>) -> Object {
-    Object::Element(element(Table::Classic, set, key))
+    Object::Element(Element::new(&Place::Host, Table::Classic, set, key))
 }
 
 /// An address is at home in its subnet.
 fn home(address: IpNetwork) -> Object {
     let own = Field::Ip(address.ip());
     let set = SetName::Home(Family::of(address.ip()));
-    let mut e = element(
+    let mut e = Element::new(
+        &Place::Host,
         Table::Classic,
         set,
         vec![own.clone(), Field::Ip(address.network())],
@@ -100,7 +89,7 @@ pub fn published(address: IpNetwork, maps: &[Mapping], hidden: Hidden) -> State 
             None => (SetName::Any(family), vec![proto.clone()]),
         };
         let key = [key, vec![Field::Port(m.host_port)]].concat();
-        let mut map = element(Table::Classic, set, key);
+        let mut map = Element::new(&Place::Host, Table::Classic, set, key);
         map.data = Some(vec![Field::Ip(ip), Field::Port(m.port)]);
         s.insert(Object::Element(map));
         let target = vec![Field::Ip(ip), proto, Field::Port(m.port)];
@@ -137,7 +126,12 @@ pub fn ingress(bridge: &str, policy: Ingress, ports: &[String]) -> State {
             s.insert(inet(SetName::Isolated, vec![bridge]));
             s.extend(ports.iter().map(|p| {
                 let key = vec![name(p)];
-                Object::Element(element(Table::ClassicPorts, SetName::IsolatedPort, key))
+                Object::Element(Element::new(
+                    &Place::Host,
+                    Table::ClassicPorts,
+                    SetName::IsolatedPort,
+                    key,
+                ))
             }));
         }
     }
@@ -147,7 +141,7 @@ pub fn ingress(bridge: &str, policy: Ingress, ports: &[String]) -> State {
 /// `macspoofchk`: a port whose container sends from one MAC address only.
 #[must_use]
 pub fn mac_check(port: &str, mac: Mac) -> State {
-    let on = |set, key| Object::Element(element(Table::ClassicPorts, set, key));
+    let on = |set, key| Object::Element(Element::new(&Place::Host, Table::ClassicPorts, set, key));
     State::from([
         on(SetName::Checked, vec![name(port)]),
         on(SetName::Mac, vec![name(port), Field::Mac(mac)]),

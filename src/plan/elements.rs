@@ -103,9 +103,8 @@ fn services(at: &Place, from: IpAddr, to: IpAddr, open: &[Open]) -> State {
             );
         }
     }
-    if !open.is_empty() {
-        add(SetName::Peer(family), vec![a.clone(), b.clone()], None, None);
-        add(SetName::Peer(family), vec![b, a], None, None);
+    if let Some(expires) = open.iter().map(|o| o.expires).reduce(later) {
+        add(SetName::Peer(family), vec![a, b], None, expires);
     }
     s
 }

@@ -9,18 +9,18 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::desired::{element, interval};
+use super::desired::interval;
 use super::names::{MARK_OUT, Names};
 use super::object::{Hop, MAIN, Mark, Object, Place, Ruleset, State, Verdict};
-use super::set::{Field, SetName, Table};
+use super::set::{Element, Field, SetName, Table};
 use crate::model::{Endpoint, Family, Foreign, Mac, Network, Proto};
 
 fn ports(set: SetName, key: Vec<Field>) -> Object {
-    Object::Element(element(&Place::Host, Table::Ports, set, key))
+    Object::Element(Element::new(&Place::Host, Table::Ports, set, key))
 }
 
 fn wall(set: SetName, key: Vec<Field>) -> Object {
-    Object::Element(element(&Place::Host, Table::Wall, set, key))
+    Object::Element(Element::new(&Place::Host, Table::Wall, set, key))
 }
 
 fn rule(names: &Names, family: Family, n: u32, from: Option<(Mark, &str)>, table: u32) -> Object {

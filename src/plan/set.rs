@@ -81,6 +81,20 @@ pub struct Element {
 }
 
 impl Element {
+    /// One without an upper end, a value or an end.
+    #[must_use]
+    pub fn new(at: &Place, table: Table, set: SetName, key: Vec<Field>) -> Self {
+        Self {
+            at: at.clone(),
+            table,
+            set,
+            key,
+            end: None,
+            data: None,
+            expires: None,
+        }
+    }
+
     /// What makes two elements the same one in the kernel, whatever their values.
     #[must_use]
     pub fn identity(&self) -> String {

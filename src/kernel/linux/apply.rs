@@ -16,7 +16,7 @@ use super::routing::{self, Rule};
 use super::{Linux, entering, entries, links, namespace, ruleset, sysctl};
 use crate::kernel::fate::{self, Fate};
 use crate::kernel::{Error, words};
-use crate::plan::{Element, Object, Place, Ruleset, Step};
+use crate::plan::{Element, Object, Place, Ruleset, SetName, Step};
 
 impl Linux {
     pub(super) fn apply_steps(&mut self, steps: &[Step], done: &mut dyn FnMut(usize)) -> Result<(), Error> {
@@ -253,15 +253,18 @@ impl Linux {
 }
 
 /// How many steps from the first on are done together.
+///
+/// What is `near` has a transaction of its own, before what lets out and after it in the other direction: the
+/// kernel publishes the intervals of a transaction some microseconds after its other elements, and an address
+/// that is not near is the world's.
 fn group_len(steps: &[Step], fates: &[Fate]) -> usize {
+    let near = |e: &Element| matches!(e.set, SetName::Near(_));
     let alike = |s: &Step| match (&steps[0], s) {
         (
-            Step::Add(Object::Element(Element { at: a, .. }))
-            | Step::Del(Object::Element(Element { at: a, .. })),
-            Step::Add(Object::Element(Element { at: b, .. }))
-            | Step::Del(Object::Element(Element { at: b, .. })),
-        )
-        | (Step::Add(Object::Sysctl { at: a, .. }), Step::Add(Object::Sysctl { at: b, .. })) => a == b,
+            Step::Add(Object::Element(a)) | Step::Del(Object::Element(a)),
+            Step::Add(Object::Element(b)) | Step::Del(Object::Element(b)),
+        ) => a.at == b.at && near(a) == near(b),
+        (Step::Add(Object::Sysctl { at: a, .. }), Step::Add(Object::Sysctl { at: b, .. })) => a == b,
         (Step::Add(Object::Ruleset { .. }), Step::Add(Object::Ruleset { .. })) => true,
         _ => false,
     };

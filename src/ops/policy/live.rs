@@ -185,18 +185,8 @@ pub fn table_live(place: &Where, families: &[Family]) -> Result<Report> {
         .collect();
     let services = |_| ports.clone();
     let found = cells(&engine, families, &services, &mut |_, _| {});
-    let cells = found.into_iter().map(|c| Cell {
-        from: c.from,
-        to: c.to,
-        port: c.port,
-        proto: c.proto,
-        family: c.family,
-        decided: c.decided,
-        observed: None,
-        line: None,
-    });
     Ok(Report {
-        cells: cells.collect(),
+        cells: found.into_iter().map(Cell::from).collect(),
         engine,
         expectations: Expectations::default(),
         took: begun.elapsed(),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::model::policy::{Engine, Expectations, Expected, PodId, Verdict};
+use crate::model::policy::{self, Engine, Expectations, Expected, PodId, Verdict};
 use crate::model::{Family, Proto};
 
 /// One flow.
@@ -20,6 +20,30 @@ pub struct Cell {
     pub observed: Option<bool>,
     /// The number of the line that speaks of it, for [`Report::line`].
     pub line: Option<u32>,
+}
+
+impl From<policy::Cell> for Cell {
+    /// Decided, and nothing else known yet.
+    fn from(cell: policy::Cell) -> Self {
+        let policy::Cell {
+            from,
+            to,
+            port,
+            proto,
+            family,
+            decided,
+        } = cell;
+        Self {
+            from,
+            to,
+            port,
+            proto,
+            family,
+            decided,
+            observed: None,
+            line: None,
+        }
+    }
 }
 
 /// How a test with packets went.

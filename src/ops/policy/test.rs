@@ -45,17 +45,12 @@ pub fn test(request: &Request, done: &mut dyn FnMut(usize, usize)) -> Result<Rep
     let decided = cells(&engine, &request.families, &services, done);
     let cells = decided
         .into_iter()
-        .map(|c| Cell {
-            from: c.from,
-            to: c.to,
-            port: c.port,
-            proto: c.proto,
-            family: c.family,
-            decided: c.decided,
-            observed: None,
-            line: expectations
-                .of(c.from, c.to, c.port, c.proto, c.family)
-                .map(|n| n as u32),
+        .map(|c| {
+            let line = expectations.of(c.from, c.to, c.port, c.proto, c.family);
+            Cell {
+                line: line.map(|n| n as u32),
+                ..c.into()
+            }
         })
         .collect();
     Ok(Report {

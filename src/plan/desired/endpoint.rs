@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{GATEWAY6, bridge_mac, element, place, sysctl};
+use super::{GATEWAY6, bridge_mac, place, sysctl};
 use crate::model::{Endpoint, Family, Network, Published, World};
 use crate::plan::foreign;
 use crate::plan::names::Names;
 use crate::plan::object::{Hop, MAIN, Object, Place, State};
-use crate::plan::set::{Field, SetName, Table};
+use crate::plan::set::{Element, Field, SetName, Table};
 
 /// The interface of a container, with its port, its entry in the wall and its routes.
 #[must_use]
@@ -59,14 +59,14 @@ pub fn endpoint(names: &Names, net: &Network, e: &Endpoint, sandbox: &Place) -> 
     for ip in &e.addresses {
         let (family, exact) = (Family::of(*ip), IpNetwork::from(*ip));
         let source = vec![Field::Iface(port.clone()), Field::Mac(e.mac), Field::Ip(*ip)];
-        s.insert(Object::Element(element(
+        s.insert(Object::Element(Element::new(
             &at,
             Table::Ports,
             SetName::Source(family),
             source,
         )));
         let itself = vec![Field::Ip(*ip), Field::Ip(*ip)];
-        s.insert(Object::Element(element(
+        s.insert(Object::Element(Element::new(
             &at,
             Table::Wall,
             SetName::Itself(family),
@@ -167,7 +167,7 @@ pub fn published(world: &World, p: &Published) -> State {
         }
         let proto = Field::Proto(p.proto.number(family));
         let target = vec![Field::Ip(*ip), proto.clone(), Field::Port(p.port)];
-        s.insert(Object::Element(element(
+        s.insert(Object::Element(Element::new(
             &place(net),
             Table::Wall,
             SetName::Public(family),
@@ -181,7 +181,7 @@ pub fn published(world: &World, p: &Published) -> State {
             ),
             _ => (SetName::Any(family), vec![proto, Field::Port(p.host_port)]),
         };
-        let mut map = element(&Place::Host, Table::WayOut, set, key);
+        let mut map = Element::new(&Place::Host, Table::WayOut, set, key);
         map.data = Some(vec![Field::Ip(*ip), Field::Port(p.port)]);
         s.insert(Object::Element(map));
     }

@@ -58,21 +58,9 @@ fn sysctl(at: &Place, key: &str, value: &str) -> Object {
     }
 }
 
-pub(super) fn element(at: &Place, table: Table, set: SetName, key: Vec<Field>) -> Element {
-    Element {
-        at: at.clone(),
-        table,
-        set,
-        key,
-        end: None,
-        data: None,
-        expires: None,
-    }
-}
-
 /// A range as an element of a set of intervals.
 pub(super) fn interval(at: &Place, table: Table, set: SetName, range: IpNetwork) -> Object {
-    let mut e = element(at, table, set, vec![Field::Ip(range.network())]);
+    let mut e = Element::new(at, table, set, vec![Field::Ip(range.network())]);
     e.end = Some(vec![Field::Ip(range.broadcast())]);
     Object::Element(e)
 }

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{GATEWAY6, element, interval, place, sysctl};
+use super::{GATEWAY6, interval, place, sysctl};
 use crate::model::{DefaultPolicy, Endpoint, Family, Mac, Network, World};
 use crate::plan::foreign;
 use crate::plan::names::{MARK_OUT, Names};
 use crate::plan::object::{Hop, MAIN, Mark, Object, Place, Ruleset, State, Verdict};
-use crate::plan::set::{Field, SetName, Table};
+use crate::plan::set::{Element, Field, SetName, Table};
 
 /// The host's addresses that lie in no network. In host mode the gateways are addresses of
 /// the host too: they are inside their subnets, and `net` has them.
@@ -28,7 +28,7 @@ pub fn host_addresses(names: &Names, at: &Place, addresses: &[IpAddr]) -> State 
     let mut s = State::new();
     for ip in addresses.iter().chain(own) {
         let family = Family::of(*ip);
-        s.insert(Object::Element(element(
+        s.insert(Object::Element(Element::new(
             at,
             Table::Wall,
             SetName::Host(family),
@@ -70,7 +70,7 @@ pub fn net(names: &Names, net: &Network) -> State {
             ));
         }
         if net.default_policy == DefaultPolicy::Open {
-            let mut open = element(
+            let mut open = Element::new(
                 &at,
                 Table::Wall,
                 SetName::Open(family),
@@ -102,7 +102,7 @@ pub fn net(names: &Names, net: &Network) -> State {
         } else if let Some(gateway) = net.gateway(family) {
             // What the host's own clients of a published port send from.
             let gateway = vec![Field::Ip(gateway)];
-            s.insert(Object::Element(element(
+            s.insert(Object::Element(Element::new(
                 &at,
                 Table::Wall,
                 SetName::Host(family),

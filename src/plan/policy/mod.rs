@@ -111,7 +111,7 @@ impl Side {
                 ],
             };
             let mut map = |set, ip, end: Option<IpAddr>, number| {
-                let mut e = element(at, set, vec![Field::Ip(ip)]);
+                let mut e = Element::new(at, Table::Wall, set, vec![Field::Ip(ip)]);
                 e.end = end.map(|ip| vec![Field::Ip(ip)]);
                 e.data = Some(vec![Field::Class(number)]);
                 state.insert(Object::Element(e));
@@ -158,7 +158,7 @@ fn open(at: &Place, class: u16, peer: u16, services: &Services, state: &mut Stat
     let pair = || vec![Field::Class(class), Field::Class(peer)];
     let with = |more: &[Field]| [&pair()[..], more].concat();
     let mut add = |set, key: Vec<Field>, end| {
-        let mut e = element(at, set, key);
+        let mut e = Element::new(at, Table::Wall, set, key);
         e.end = end;
         state.insert(Object::Element(e));
     };
@@ -187,17 +187,5 @@ fn open(at: &Place, class: u16, peer: u16, services: &Services, state: &mut Stat
                 add(SetName::MayRange, key(first), Some(key(last)));
             }
         }
-    }
-}
-
-fn element(at: &Place, set: SetName, key: Vec<Field>) -> Element {
-    Element {
-        at: at.clone(),
-        table: Table::Wall,
-        set,
-        key,
-        end: None,
-        data: None,
-        expires: None,
     }
 }

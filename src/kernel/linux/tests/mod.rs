@@ -108,20 +108,8 @@ fn up(at: &Place, iface: &str) -> Object {
     }
 }
 
-fn element(at: &Place, table: Table, set: SetName, key: Vec<Field>) -> Element {
-    Element {
-        at: at.clone(),
-        table,
-        set,
-        key,
-        end: None,
-        data: None,
-        expires: None,
-    }
-}
-
 fn range(at: &Place, table: Table, set: SetName, range: &str) -> Object {
-    let mut e = element(at, table, set, vec![Field::Ip(net(range).network())]);
+    let mut e = Element::new(at, table, set, vec![Field::Ip(net(range).network())]);
     e.end = Some(vec![Field::Ip(net(range).broadcast())]);
     Object::Element(e)
 }
@@ -289,7 +277,7 @@ fn reach(family: Family, own: IpAddr, n: u8, port: &str) -> State {
         },
     ]);
     let mut put = |table, set, key| {
-        s.insert(Object::Element(element(&router, table, set, key)));
+        s.insert(Object::Element(Element::new(&router, table, set, key)));
     };
     let source = vec![Field::Iface(port.into()), Field::Mac(mac(n)), Field::Ip(own)];
     put(Table::Ports, SetName::Source(family), source);
@@ -311,33 +299,33 @@ fn shapes() -> State {
     let router = Place::Router;
     let (a, b) = (Field::Ip(ip("10.9.0.2")), Field::Ip(ip("10.9.0.3")));
     let key = |proto, port| vec![a.clone(), b.clone(), Field::Proto(proto), Field::Port(port)];
-    let mut ports = element(&router, Table::Wall, SetName::Range(Family::Ip4), key(6, 8000));
+    let mut ports = Element::new(&router, Table::Wall, SetName::Range(Family::Ip4), key(6, 8000));
     ports.end = Some(key(6, 8100));
-    let mut timed = element(
+    let mut timed = Element::new(
         &router,
         Table::Wall,
         SetName::Pair(Family::Ip4),
         vec![a.clone(), b.clone()],
     );
     timed.expires = Some(later(3600));
-    let mut timed_range = element(&router, Table::Wall, SetName::Range(Family::Ip4), key(17, 1));
+    let mut timed_range = Element::new(&router, Table::Wall, SetName::Range(Family::Ip4), key(17, 1));
     timed_range.end = Some(key(17, 65535));
     timed_range.expires = Some(later(3600));
-    let mut cidr = element(
+    let mut cidr = Element::new(
         &router,
         Table::Wall,
         SetName::Cidr(Family::Ip4),
         vec![a.clone(), Field::Ip(ip("192.0.2.0"))],
     );
     cidr.end = Some(vec![a.clone(), Field::Ip(ip("192.0.2.255"))]);
-    let mut any = element(
+    let mut any = Element::new(
         &Place::Host,
         Table::WayOut,
         SetName::Any(Family::Ip4),
         vec![Field::Proto(6), Field::Port(8080)],
     );
     any.data = Some(vec![b.clone(), Field::Port(80)]);
-    let mut at6 = element(
+    let mut at6 = Element::new(
         &Place::Host,
         Table::WayOut,
         SetName::At(Family::Ip6),
@@ -345,7 +333,7 @@ fn shapes() -> State {
     );
     at6.data = Some(vec![Field::Ip(ip("fd09::3")), Field::Port(5353)]);
     let class = |set, key: &str, end: Option<&str>| {
-        let mut e = element(&router, Table::Wall, set, vec![Field::Ip(ip(key))]);
+        let mut e = Element::new(&router, Table::Wall, set, vec![Field::Ip(ip(key))]);
         e.end = end.map(|end| vec![Field::Ip(ip(end))]);
         e.data = Some(vec![Field::Class(0x1234)]);
         e
@@ -357,8 +345,8 @@ fn shapes() -> State {
         let pair = [Field::Class(0x1234), Field::Class(0)];
         [&pair[..], &[Field::Proto(6), Field::Port(port)]].concat()
     };
-    let granted = element(&router, Table::Wall, SetName::MayPort, between(80));
-    let mut granted_range = element(&router, Table::Wall, SetName::MayRange, between(90));
+    let granted = Element::new(&router, Table::Wall, SetName::MayPort, between(80));
+    let mut granted_range = Element::new(&router, Table::Wall, SetName::MayRange, between(90));
     granted_range.end = Some(between(99));
     let links = [ports, timed, timed_range, cidr, any, at6];
     let policies = [of_pod, of_range, next, granted, granted_range];

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{apart, apply, base, element, inside, ip, later, linux, scope};
+use super::{apart, apply, base, inside, ip, later, linux, scope};
 use crate::kernel::Kernel as _;
 use crate::kernel::linux::Flows;
 use crate::model::Family;
@@ -15,7 +15,7 @@ fn port(client: &str, port: u16) -> Element {
         Field::Proto(6),
         Field::Port(port),
     ];
-    element(&Place::Router, Table::Wall, SetName::Port(Family::Ip4), key)
+    Element::new(&Place::Router, Table::Wall, SetName::Port(Family::Ip4), key)
 }
 
 /// Thousands at once, then taken away with others that were never there.
@@ -50,7 +50,7 @@ fn elements_are_renewed_or_refused() {
         let host = Place::Host;
         let map = |to: u16| {
             let key = vec![Field::Proto(6), Field::Port(8080)];
-            let mut e = element(&host, Table::WayOut, SetName::Any(Family::Ip4), key);
+            let mut e = Element::new(&host, Table::WayOut, SetName::Any(Family::Ip4), key);
             e.data = Some(vec![Field::Ip(ip("10.9.0.2")), Field::Port(to)]);
             e
         };

@@ -2,7 +2,7 @@
 //! set gives each container one address, from any of its ranges, in turn.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -66,12 +66,12 @@ impl Range {
             return Err(RangeError::HostBits { subnet, network });
         }
         let size = u128::MAX >> (128 - u32::from(family.bits() - subnet.prefix()));
-        let end = bits(network) + size;
+        let end = Family::number(network) + size;
         let widest = Self {
             subnet,
-            first: address(family, bits(network) + 1),
-            last: address(family, end - u128::from(family == Family::Ip4)),
-            gateway: address(family, bits(network) + 1),
+            first: family.address(Family::number(network) + 1),
+            last: family.address(end - u128::from(family == Family::Ip4)),
+            gateway: family.address(Family::number(network) + 1),
         };
         let inside = |key, ip: IpAddr, first, last| {
             let fits = subnet.contains(ip) && first <= ip && ip <= last;
@@ -88,7 +88,7 @@ impl Range {
             }
         };
         let last = match last {
-            Some(ip) => inside("rangeEnd", ip, network, address(family, end))?,
+            Some(ip) => inside("rangeEnd", ip, network, family.address(end))?,
             None => widest.last,
         };
         let first = match first {
@@ -232,23 +232,9 @@ impl fmt::Display for RangeSet {
     }
 }
 
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(a) => a.to_bits().into(),
-        IpAddr::V6(a) => a.to_bits(),
-    }
-}
-
-fn address(family: Family, bits: u128) -> IpAddr {
-    match family {
-        Family::Ip4 => Ipv4Addr::from_bits(bits as u32).into(),
-        Family::Ip6 => Ipv6Addr::from_bits(bits).into(),
-    }
-}
-
 /// The next address; only asked for where there is one.
 fn after(ip: IpAddr) -> IpAddr {
-    address(Family::of(ip), bits(ip).wrapping_add(1))
+    Family::of(ip).address(Family::number(ip).wrapping_add(1))
 }
 
 #[cfg(test)]

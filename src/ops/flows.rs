@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::context::{Moat, Where, now};
 use super::error::{Error, Result};
+use super::stop::Stop;
 use super::time::rfc3339;
-use super::topology::stop::Stop;
 use crate::kernel::linux::{Listener, SeenFlow};
 use crate::model::{Family, Flow, Party, Ports, Proto, Router, Service, World, decide};
 use crate::plan::Place;

@@ -38,6 +38,7 @@ mod remove;
 pub mod run;
 mod settle;
 pub mod stats;
+mod stop;
 pub mod time;
 pub mod topology;
 pub mod watch;

@@ -221,7 +221,7 @@ pub fn sweep_some(moat: &mut Moat) -> Result<()> {
 fn tidy(moat: &mut Moat, most: u32) -> Result<()> {
     let count = moat.store.process_count()?;
     // Others than the command before, whose number is another one.
-    let skip = (moat.me.0 as u32).wrapping_mul(most) % count.saturating_sub(most).saturating_add(1).max(1);
+    let skip = (moat.me.0 as u32).wrapping_mul(most) % count.saturating_sub(most).saturating_add(1);
     for (name, pid, started) in moat.store.processes(most, skip)? {
         if !runs(moat, &name, (pid, started))?
             && let Some(c) = moat.store.container(name.as_str())?

@@ -239,7 +239,7 @@ fn ranges(at: &Place, from: IpAddr, world: &World, e: &Endpoint) -> State {
                 End::World if l.service != Service::Any => family.everything(),
                 _ => return None,
             };
-            let ends = (number(range.network()), number(range.broadcast()));
+            let ends = (Family::number(range.network()), Family::number(range.broadcast()));
             Some((
                 ends.0,
                 ends.1,
@@ -263,7 +263,7 @@ fn ranges(at: &Place, from: IpAddr, world: &World, e: &Endpoint) -> State {
             expires,
         }));
     };
-    let ip = |n| Field::Ip(address(family, n));
+    let ip = |n| Field::Ip(family.address(n));
     let all: Vec<_> = open
         .iter()
         .filter(|o| o.2.service == Service::Any)
@@ -318,20 +318,6 @@ fn disjoint_boxes(boxes: &[Box2]) -> Vec<Box2> {
         );
     }
     out
-}
-
-fn number(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(a) => a.to_bits().into(),
-        IpAddr::V6(a) => a.to_bits(),
-    }
-}
-
-fn address(family: Family, n: u128) -> IpAddr {
-    match family {
-        Family::Ip4 => std::net::Ipv4Addr::from_bits(n as u32).into(),
-        Family::Ip6 => std::net::Ipv6Addr::from_bits(n).into(),
-    }
 }
 
 /// The elements between one container and every other, in both directions.

@@ -75,8 +75,8 @@ fn addresses_are_given_in_turn() {
     ])
     .unwrap();
     let all: Vec<IpAddr> = (2..=6)
-        .map(|n| Ipv4Addr::new(10, 0, 0, n).into())
-        .chain((3..=5).map(|n| Ipv4Addr::new(10, 0, 1, n).into()))
+        .map(|n| std::net::Ipv4Addr::new(10, 0, 0, n).into())
+        .chain((3..=5).map(|n| std::net::Ipv4Addr::new(10, 0, 1, n).into()))
         .collect();
     for taken in 0..1_u32 << all.len() {
         let taken: BTreeSet<IpAddr> = (0..all.len())
@@ -84,8 +84,8 @@ fn addresses_are_given_in_turn() {
             .map(|i| all[i])
             .collect();
         let free = |a: IpAddr, b: IpAddr| -> Result<_, Infallible> {
-            let mut from = bits(a)..=bits(b);
-            Ok(from.find_map(|n| Some(address(Family::Ip4, n)).filter(|ip| !taken.contains(ip))))
+            let mut from = Family::number(a)..=Family::number(b);
+            Ok(from.find_map(|n| Some(Family::Ip4.address(n)).filter(|ip| !taken.contains(ip))))
         };
         for start in 0..=all.len() {
             let last = all.get(start).copied();

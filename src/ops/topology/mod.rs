@@ -10,7 +10,6 @@ mod links;
 mod parts;
 mod request;
 mod start;
-pub(super) mod stop;
 mod up;
 mod wait;
 

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::super::context::Moat;
 use super::super::error::{Error, Result};
+use super::super::stop::Stop;
 use super::super::{remove, run};
 use super::file::Found;
-use super::stop::Stop;
 use super::wait::{self, Ready};
 use super::{Event, Tell, parts, request};
 use crate::model::topology::{PROJECT, Plan as Topology, Role, Why};

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::super::context::{Moat, Where};
 use super::super::error::{Error, Result};
+use super::super::stop::Stop;
 use super::super::{remove, run};
 use super::file::{Found, Source, read};
 use super::start::{Start, start_all, starts, still_there, take_away, wait_for_all};
-use super::stop::Stop;
 use super::{Event, Tell, links, parts};
 use crate::model::Name;
 use crate::model::topology::{

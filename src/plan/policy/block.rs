@@ -56,7 +56,7 @@ pub fn ranges(engine: &Engine, marks: &Marks, family: Family) -> Vec<Range> {
     }
     cut(&blocks)
         .into_iter()
-        .map(|(first, last, marked)| (address(family, first), address(family, last), marked))
+        .map(|(first, last, marked)| (family.address(first), family.address(last), marked))
         .collect()
 }
 
@@ -90,21 +90,7 @@ fn is(family: Family, range: &IpNetwork) -> bool {
 }
 
 fn ends(range: &IpNetwork) -> Ends {
-    (bits(range.network()), bits(range.broadcast()))
-}
-
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(a) => a.to_bits().into(),
-        IpAddr::V6(a) => a.to_bits(),
-    }
-}
-
-fn address(family: Family, bits: u128) -> IpAddr {
-    match family {
-        Family::Ip4 => std::net::Ipv4Addr::from_bits(bits as u32).into(),
-        Family::Ip6 => std::net::Ipv6Addr::from_bits(bits).into(),
-    }
+    (Family::number(range.network()), Family::number(range.broadcast()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::super::error::{Error, Result};
+use super::error::{Error, Result};
 
 /// Keeps the signals that ask to stop until somebody looks. Containers start with an empty mask of their own.
 pub struct Stop(SignalFd);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::context::{Moat, Where, now};
+use super::super::context::{Moat, Where, clock};
 use super::super::error::{Error, Result};
 use super::report::{Cell, Report};
 use super::why::{Answer, Question, answer};
@@ -79,7 +79,7 @@ impl Moat {
         if !networks.iter().any(|r| has(&r.network)) {
             return Ok(vec![State::new(); N]);
         }
-        let (mut world, _) = self.store.world(now())?;
+        let (mut world, _) = self.store.world(clock())?;
         let applied = Arc::new(self.applied()?);
         let governed = self.store.governed()?;
         let state = |without: &[Name]| {

@@ -9,6 +9,7 @@ mod attachment;
 mod changes;
 mod container;
 mod element;
+mod endpoint;
 mod leases;
 mod link;
 mod manifest;
@@ -20,8 +21,9 @@ mod world;
 
 pub use attachment::{Attachment, AttachmentKey, Stage};
 pub use changes::Change;
-pub use container::{Container, NewEndpoint, Phase};
+pub use container::{Container, Phase};
 pub use element::Held;
+pub use endpoint::NewEndpoint;
 pub use leases::{Holder, Leases, lease_dir};
 pub use link::LinkRow;
 pub use manifest::{Applied, Manifest};
